@@ -1,0 +1,86 @@
+"""What an attempt produced: the document that commit writes last, and from which everything after is a replay."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ion.model.event import Event, FileRef
+
+INLINE_LIMIT = 32 * 1024
+"""A manifest of at most so many bytes is kept in the job's row as well (R3)."""
+
+
+class Insight(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One key/value kept for analysis. `value` is text; `typed` the value itself where it was not a string."""
+
+    key: str
+    value: str
+    typed: Any = None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the module's processes used: seconds of processor and device, the peak resident memory in bytes."""
+
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    peak_memory: int = 0
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The results of one execution of one attempt.
+
+    `inputs` and `files` carry hashes; `events` are complete, with their ids, so that relaying them again gives the
+    same. `secrets` are names, never values. `log` is the attempt's whole log. `devices` are the gpu devices it was given.
+    """
+
+    job: str
+    attempt: int
+    execution: str
+    module: str
+    event_id: str
+    correlation_id: str
+    parent_event_id: str
+    revision: str = ""
+    image_digest: str = ""
+    started_at: datetime
+    ended_at: datetime
+    inputs: tuple[FileRef, ...] = ()
+    files: tuple[FileRef, ...] = ()
+    events: tuple[Event, ...] = ()
+    insights: tuple[Insight, ...] = ()
+    log: FileRef | None = None
+    secrets: tuple[str, ...] = ()
+    host: str = ""
+    devices: tuple[str, ...] = ()
+    usage: Usage = Usage()
+
+
+class ManifestRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a manifest is, and enough of it for a row. `inline` is its JSON text if it is small enough."""
+
+    blob: str
+    sha256: str
+    execution: str
+    files: int = 0
+    events: int = 0
+    insights: int = 0
+    inline: str = ""
+    log: str = ""
+    started_at: datetime
+    ended_at: datetime
+
+
+def manifest_path(job: str, attempt: int, execution: str) -> str:
+    """Where commit writes the manifest of an execution."""
+    return f"{execution_prefix(job, attempt, execution)}manifest.json"
+
+
+def execution_prefix(job: str, attempt: int, execution: str) -> str:
+    """The prefix below which an execution's blobs lie: `job/attempt/execution/`."""
+    return f"{job}/{attempt}/{execution}/"
+
+
+def log_path(job: str, attempt: int, execution: str) -> str:
+    """Where an execution's whole log lies."""
+    return f"{execution_prefix(job, attempt, execution)}log.txt"

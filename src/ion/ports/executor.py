@@ -1,0 +1,171 @@
+"""The executor starts attempts where they fit and tells their state. And the handler, which it wraps around them.
+
+The dispatcher hands an executor a whole `Assignment`. The executor calls the handler (in this process, or as a program
+in a pod): prepare, module, commit. The handler holds a blob credential and nothing else (R8).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from ion.model.job import Failure, Job
+from ion.model.manifest import ManifestRef, Usage
+from ion.model.module import Resources, Revision
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to be made: the job as claimed (its attempt, devices) and the revision it runs."""
+
+    job: Job
+    revision: Revision
+
+
+class Handle(msgspec.Struct, frozen=True, kw_only=True):
+    """Names a submitted attempt within a scope (this boot of this host, a namespace, a Batch account)."""
+
+    scope: str
+    job: str
+    attempt: int
+
+
+class Phase(StrEnum):
+    PENDING = "pending"  # submitted, the module has not started
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"  # committed by the handler: the manifest is written
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # the executor knows nothing of this attempt
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an attempt stands. With SUCCEEDED comes `manifest`, with FAILED `failure`; `log` is the log's blob path once
+    it is stored, always before either."""
+
+    handle: Handle
+    phase: Phase
+    manifest: ManifestRef | None = None
+    failure: Failure | None = None
+    log: str = ""
+
+    @property
+    def final(self) -> bool:
+        return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
+
+
+class ExecutorGuarantees(msgspec.Struct, frozen=True, kw_only=True):
+    """`scope`: where its handles mean something. `adopts`: attempts outlive the dispatcher and can be found again;
+    else `recover` ends what a dead dispatcher left behind."""
+
+    scope: str
+    adopts: bool
+
+
+class Executor(ABC):
+    """Opened by `async with`. Safe to call concurrently."""
+
+    @property
+    @abstractmethod
+    def guarantees(self) -> ExecutorGuarantees: ...
+
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
+
+    @abstractmethod
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends what still runs here, where the executor does not adopt."""
+
+    @property
+    @abstractmethod
+    def capacity(self) -> Resources:
+        """What the place has in all; a zero is no bound."""
+
+    @property
+    @abstractmethod
+    def devices(self) -> tuple[str, ...]:
+        """The gpu devices of the place, by the names that the module will see them under."""
+
+    @abstractmethod
+    def check(self, revision: Revision) -> None:
+        """Raises UnsupportedError, with what to do, where this executor can never run the module."""
+
+    @abstractmethod
+    async def submit(self, assignment: Assignment) -> Handle:
+        """Starts an attempt, or finds it if it was submitted before. Returns soon; progress comes by `watch`.
+
+        Raises:
+            UnavailableError: no room or no answer; submit again later.
+        """
+
+    @abstractmethod
+    async def state(self, handle: Handle) -> Status:
+        """How the attempt stands now."""
+
+    @abstractmethod
+    def watch(self) -> AsyncIterator[Sequence[Status]]:
+        """States as they change, in batches. Level-triggered: a final state is told again until `remove`."""
+
+    @abstractmethod
+    def logs(self, handle: Handle, *, start: int = 0) -> AsyncIterator[bytes]:
+        """What the attempt has logged so far, from byte `start`; ends at what there is. NotFoundError if nothing."""
+
+    @abstractmethod
+    async def cancel(self, handle: Handle, failure: Failure | None = None) -> None:
+        """Ends the attempt (SIGTERM, the module's grace, SIGKILL). It becomes FAILED, with `failure` if given."""
+
+    @abstractmethod
+    async def recover(self) -> Sequence[Status]:
+        """Attempts of this scope that no living dispatcher of this host watches.
+
+        Where the executor does not adopt, their processes are ended and their logs stored first; each comes FAILED as
+        `lost`, or SUCCEEDED if its manifest is written.
+        """
+
+    @abstractmethod
+    async def remove(self, handle: Handle) -> None:
+        """Forgets an attempt that was settled or committed, and clears up after it. Repeating it is harmless."""
+
+
+class Workspace(msgspec.Struct, frozen=True, kw_only=True):
+    """A prepared directory. `directory` is what the module sees (`in`, `out`); `environment` the contract's variables;
+    `linked` the files below it that are links to stored blobs and must be kept from change; `inputs` every file of
+    `in/data` as it was prepared. `prepared_at_s` is seconds since the epoch."""
+
+    execution: str
+    directory: Path
+    environment: Mapping[str, str]
+    linked: tuple[Path, ...] = ()
+    prepared_at_s: float = 0.0
+
+
+class Handler(Protocol):
+    """What an executor runs around the module."""
+
+    async def prepare(self, assignment: Assignment, directory: Path, *, sees: str = "") -> Workspace:
+        """Builds the module's directory at `directory` (which must not exist), under a new random execution.
+
+        `sees` is the path under which the module will see it, where that differs (`/ion` in a container).
+
+        Raises:
+            UnavailableError: the blob store is away; NotFoundError: an input is gone.
+        """
+
+    async def commit(
+        self, assignment: Assignment, workspace: Workspace, *, log: Path | None, usage: Usage, started_at_s: float
+    ) -> ManifestRef:
+        """Stores what the directory holds, the log included, and writes the manifest last.
+
+        Raises:
+            ContractError: the output breaks the contract; nothing of it is visible (the log is for `keep_log`).
+        """
+
+    async def keep_log(self, assignment: Assignment, execution: str, log: Path) -> str:
+        """Stores the log of an execution without results. Returns its blob path; repeating it is harmless."""
+
+    async def find_manifest(self, job: str, attempt: int) -> ManifestRef | None:
+        """The manifest of an attempt whose end was not seen, if one of its executions wrote it."""
