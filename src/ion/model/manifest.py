@@ -31,7 +31,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The results of one execution of one attempt.
 
     `inputs` and `files` carry hashes; `events` are complete, with their ids, so that relaying them again gives the
-    same. `secrets` are names, never values. `log` is the attempt's whole log. `devices` are the gpu devices it was given.
+    same. `secrets` are names, never values. `log` is the attempt's whole log. `devices` are the gpu devices it had.
     """
 
     job: str

@@ -52,8 +52,8 @@ class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `command` alone runs as a process, `image` in a container; with both, `runtime` ("", "process", "container")
     decides. `folder` is the folder of the pipeline file (absolute), the working directory of processes unless `workdir`
-    (absolute) is set. `secrets` maps a variable to the *name* of a secret, never a value. `no_retry_on` lists final exit
-    codes. `log_limit` bounds one attempt's log.
+    (absolute) is set. `secrets` maps a variable to the *name* of a secret, never a value. `no_retry_on` lists the exit
+    codes that are final. `log_limit` bounds one attempt's log.
     """
 
     name: str

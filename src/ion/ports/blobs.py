@@ -1,7 +1,7 @@
 """The blobs: files by path. A path is relative, with forward slashes; no part of it is empty, `.` or `..`.
 
-All verbs are safe to call concurrently and stream: none holds a whole file in memory. `UnavailableError` where the store
-is away or full.
+All verbs are safe to call concurrently and stream: none holds a whole file in memory. `UnavailableError` where the
+store is away or full.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,8 @@ import msgspec
 
 class BlobsGuarantees(msgspec.Struct, frozen=True, kw_only=True):
     """`create_only`: two writers of one path, one wins (R3 needs it). `links`: `get` may give a link to the stored file
-    itself, so the reader must be kept from writing to it. `local`: only processes of this host reach it."""
+    itself, so the reader must be kept from writing to it. `local`: only processes of this host reach it.
+    """
 
     create_only: bool
     links: bool

@@ -36,7 +36,8 @@ class BusGuarantees(msgspec.Struct, frozen=True, kw_only=True):
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One event on its way to a group. Exactly one of `event` and `fault` is set: a message that cannot be decoded
-    comes with its raw bytes and the reason. `token` is the adapter's."""
+    comes with its raw bytes and the reason. `token` is the adapter's.
+    """
 
     event: Event | None
     raw: bytes

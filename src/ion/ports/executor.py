@@ -43,7 +43,8 @@ class Phase(StrEnum):
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How an attempt stands. With SUCCEEDED comes `manifest`, with FAILED `failure`; `log` is the log's blob path once
-    it is stored, always before either."""
+    it is stored, always before either.
+    """
 
     handle: Handle
     phase: Phase
@@ -58,7 +59,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class ExecutorGuarantees(msgspec.Struct, frozen=True, kw_only=True):
     """`scope`: where its handles mean something. `adopts`: attempts outlive the dispatcher and can be found again;
-    else `recover` ends what a dead dispatcher left behind."""
+    else `recover` ends what a dead dispatcher left behind.
+    """
 
     scope: str
     adopts: bool
@@ -134,7 +136,8 @@ class Executor(ABC):
 class Workspace(msgspec.Struct, frozen=True, kw_only=True):
     """A prepared directory. `directory` is what the module sees (`in`, `out`); `environment` the contract's variables;
     `linked` the files below it that are links to stored blobs and must be kept from change; `inputs` every file of
-    `in/data` as it was prepared. `prepared_at_s` is seconds since the epoch."""
+    `in/data` as it was prepared. `prepared_at_s` is seconds since the epoch.
+    """
 
     execution: str
     directory: Path

@@ -9,7 +9,7 @@ Times that decide (`not_before`, `deadline`) are by the ledger's clock: callers 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Flag, StrEnum, auto
@@ -58,8 +58,8 @@ class Listener(ABC):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What a dispatcher asks for.
 
-    At most `most` jobs of `module` that are due and not held, by priority, rotating between flows. Each gets attempt + 1,
-    this owner and scope, a deadline `deadline_s` from now, and its revision: the one it had, else `revision`. With
+    At most `most` jobs of `module` that are due and not held, by priority, rotating between flows. Each gets attempt
+    + 1, this owner and scope, a deadline `deadline_s` from now, and its revision: the one it had, else `revision`. With
     `gpus_each` each also gets so many of `devices` that no running job of the scope holds; without enough, no claim.
     `module_most` bounds how many jobs of the module may run at once over all owners (a probe, say); None is no bound.
     """
@@ -227,8 +227,9 @@ class Ledger(ABC):
     async def admit(self, jobs: Sequence[Job]) -> frozenset[str]:
         """Adds jobs, all or none; a job whose id is known is left as it is (R2).
 
-        Each is `waiting`, or `committed` with a manifest (a gateway's root). Where the flow is paused it is held, where
-        the flow is cancelled it is admitted `cancelled` (a committed one stays committed). It takes the flow's priority.
+        Each is `waiting`, `committed` with a manifest (a gateway's root), or `dead` with a failure (an event that
+        cannot be read). Where the flow is paused it is held, where the flow is cancelled it is admitted `cancelled` (a
+        committed one stays committed). It takes the flow's priority.
         A waiting job beyond `max_jobs` of its flow is held; a job that comes with a `hold` keeps it.
 
         Returns:
@@ -259,7 +260,8 @@ class Ledger(ABC):
     @abstractmethod
     async def unreleased(self, most: int, owner: str) -> Sequence[Job]:
         """Committed jobs that are due for the relay, oldest first: the owner's own, and those without a living owner
-        (`adopt` and `admit` leave them so), which become the owner's."""
+        (`adopt` and `admit` leave them so), which become the owner's.
+        """
 
     @abstractmethod
     async def advance(self, job: str, owner: str, cursor: int) -> bool:
@@ -300,6 +302,10 @@ class Ledger(ABC):
     @abstractmethod
     async def open(self, correlation_id: str) -> Open:
         """The open jobs of a flow, from an index: does not grow with the jobs that ended."""
+
+    @abstractmethod
+    async def tally(self, correlation_id: str) -> Mapping[tuple[str, State], int]:
+        """How many jobs of a flow stand in each state, by module: the whole flow at a glance."""
 
     @abstractmethod
     async def waiting(self) -> dict[str, float | None]:
@@ -371,8 +377,10 @@ class Ledger(ABC):
 
     @abstractmethod
     async def control(self, correlation_id: str, control: Control, actor: str) -> None:
-        """Pauses, cancels or frees a whole flow, jobs not born yet included. Once it returns, no waiting job of a paused
-        or cancelled flow is claimed. Cancelling cannot be taken back."""
+        """Pauses, cancels or frees a whole flow, jobs not born yet included.
+
+        Once it returns, no waiting job of a paused or cancelled flow is claimed. Cancelling cannot be taken back.
+        """
 
     @abstractmethod
     async def prioritise(self, correlation_id: str, priority: int) -> None:

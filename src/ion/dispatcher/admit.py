@@ -1,0 +1,134 @@
+"""Admission: an event becomes one waiting job for each module that wants it.
+
+The same event gives the same jobs, whoever admits it: the relay at the source, or a dispatcher that receives it from a
+bus. A delivery is acknowledged only after its admission is durable (R1); a second one admits nothing (R2).
+"""
+
+import asyncio
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from ion.dispatcher.backoff import Backoff, persist
+from ion.errors import UnavailableError
+from ion.messaging.filters import compile_filters
+from ion.model.event import Event, utc_now
+from ion.model.ids import foreign_event_id, job_id
+from ion.model.job import Failure, FailureClass, Hold, Job, State
+from ion.model.module import Module, Subscription
+from ion.ports.blobs import Blobs
+from ion.ports.bus import Bus, Delivery, Receiver
+from ion.ports.ledger import Ledger, Subscriber
+
+log = logging.getLogger(__name__)
+
+RECEIVE_MOST = 200
+RECEIVE_WAIT_S = 30.0
+
+
+def jobs_for(event: Event, subscribers: Iterable[Subscriber], *, max_hops: int) -> list[Job]:
+    """The jobs that an event starts; one a module, though several of its subscriptions may want the event."""
+    wanted = dict.fromkeys(s.module for s in subscribers if _passes(s.subscription, event))
+    hold = Hold.HOPS if event.hops >= max_hops else None
+    return [Job(id=job_id(event.id, module), module=module, event=event, hold=hold) for module in wanted]
+
+
+def _passes(subscription: Subscription, event: Event) -> bool:
+    if not subscription.filters:
+        return True
+    return _compiled(msgspec.json.encode(subscription.filters))(event)
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(filters: bytes) -> Callable[[Event], bool]:
+    compiled: Callable[[Event], bool] = compile_filters(msgspec.json.decode(filters))
+    return compiled
+
+
+class Admission:
+    """Receives one module's deliveries from a bus and admits them."""
+
+    def __init__(self, bus: Bus, ledger: Ledger, blobs: Blobs, module: Module, *, max_hops: int) -> None:
+        self._bus = bus
+        self._ledger = ledger
+        self._blobs = blobs
+        self._module = module
+        self._max_hops = max_hops
+
+    async def run(self) -> None:
+        """Until cancelled. A bus that goes away is waited for."""
+        backoff = Backoff(f"receiving for module {self._module.name}")
+        topics = sorted({s.type for s in self._module.on})
+        while True:
+            try:
+                async with self._bus.subscribe(topics, self._module.group) as receiver:
+                    while True:
+                        await self._take(receiver)
+                        backoff.fine()
+            except UnavailableError as error:
+                await backoff.wait(error)
+
+    async def _take(self, receiver: Receiver) -> None:
+        deliveries = await receiver.receive(RECEIVE_MOST, RECEIVE_WAIT_S)
+        if not deliveries:
+            return
+        # Nothing more is received while the ledger is away.
+        await persist(lambda: self._admit(deliveries), f"admitting events for module {self._module.name}")
+        await receiver.ack(deliveries)
+
+    async def _admit(self, deliveries: Sequence[Delivery]) -> None:
+        subscribers = [Subscriber(module=self._module.name, subscription=s) for s in self._module.on]
+        jobs: list[Job] = []
+        for delivery in deliveries:
+            if delivery.event is None:
+                jobs.append(await self._poisoned(delivery))
+            else:
+                wanted = [s for s in subscribers if s.subscription.type == delivery.event.type]
+                jobs.extend(jobs_for(delivery.event, wanted, max_hops=self._max_hops))
+        await self._ledger.admit(jobs)
+
+    async def _poisoned(self, delivery: Delivery) -> Job:
+        """A message that cannot be decoded becomes a dead job, its bytes a blob: kept for a person to look at."""
+        digest = hashlib.sha256(delivery.raw).hexdigest()
+        event_id = foreign_event_id(f"ion:undecodable/{self._module.group}", digest)
+        job = job_id(event_id, self._module.name)
+        blob = f"{job}/0/undecodable/message"
+        if not [info async for info in self._blobs.list(f"{job}/0/undecodable/")]:
+            await self._blobs.put_bytes(blob, delivery.raw)
+        event = Event(
+            id=event_id,
+            type="ion.undecodable",
+            source=f"ion:undecodable/{self._module.group}",
+            correlation_id=event_id,
+            parent_id="",
+            time=utc_now(),
+            subject=blob,
+        )
+        failure = Failure(kind=FailureClass.CONTRACT, message=delivery.fault)
+        log.error(
+            "module %s: an event cannot be decoded (%s); kept as dead job %s", self._module.name, delivery.fault, job
+        )
+        return Job(id=job, module=self._module.name, event=event, state=State.DEAD, failure=failure)
+
+
+class Admissions:
+    """One `Admission` for each module of the registry, as modules come and go."""
+
+    def __init__(self, bus: Bus, ledger: Ledger, blobs: Blobs, *, max_hops: int) -> None:
+        self._bus, self._ledger, self._blobs, self._max_hops = bus, ledger, blobs, max_hops
+        self._tasks: dict[Module, asyncio.Task[None]] = {}
+
+    async def follow(self, modules: Iterable[Module], group: asyncio.TaskGroup) -> None:
+        """Receives for exactly these modules from now on."""
+        wanted = {m.group: m for m in modules if m.on}
+        for module, task in list(self._tasks.items()):
+            if wanted.get(module.group) != module:
+                task.cancel()
+                del self._tasks[module]
+        for module in wanted.values():
+            if module not in self._tasks:
+                admission = Admission(self._bus, self._ledger, self._blobs, module, max_hops=self._max_hops)
+                self._tasks[module] = group.create_task(admission.run(), name=f"admit {module.name}")

@@ -1,0 +1,167 @@
+"""Claims: due jobs become running attempts, as far as there is room for them (R6: claim only what has a slot).
+
+One round looks at every module that has due jobs, asks how many may run (its share of the concurrency, the room of the
+place, the breaker), claims so many at once and submits them. Then it waits for news, for an attempt to end, or until
+the next job is due.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from ion.dispatcher.breaker import allowance
+from ion.dispatcher.slots import Slots, share_of
+from ion.errors import IonError, UnsupportedError
+from ion.model.job import Failure, FailureClass, Job
+from ion.model.module import Module, Revision
+from ion.ports.executor import Assignment, Executor, Handle, Phase, Status
+from ion.ports.ledger import Claim, Ledger, Owner, Registered
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 10.0
+LOW_DISK = 0.05
+COMMIT_SLACK_S = 600.0
+"""What a deadline in the ledger leaves for prepare and commit: it is the backstop of the executor's own time-out."""
+
+
+class Running:
+    """The attempts that this dispatcher has submitted and not yet finished."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[tuple[str, int], tuple[Job, str]] = {}
+        self.freed = asyncio.Event()
+
+    def add(self, job: Job, provider: str) -> None:
+        self.jobs[job.id, job.attempt] = (job, provider)
+
+    def drop(self, handle: Handle) -> None:
+        self.jobs.pop((handle.job, handle.attempt), None)
+
+    def count(self, module: str) -> int:
+        return sum(1 for job, _ in self.jobs.values() if job.module == module)
+
+
+class Claims:
+    """Claims for one dispatcher, for every executor it has."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        executors: Mapping[str, Executor],
+        running: Running,
+        slots: Mapping[str, Slots],
+        *,
+        owner: str,
+        spare: Callable[[], float],
+        started: Callable[[Job], None],
+        failed: Callable[[Status, Executor], None],
+    ) -> None:
+        self._ledger, self._executors, self._running, self._slots = ledger, executors, running, slots
+        self._owner, self._spare, self._started, self._failed = owner, spare, started, failed
+        self._registered: Sequence[Registered] = ()
+        self._owners: Sequence[Owner] = ()
+        self._said: dict[str, str] = {}
+        self._turn = 0
+
+    def know(self, registered: Sequence[Registered], owners: Sequence[Owner]) -> None:
+        """The modules to serve, and the dispatchers that share their concurrency."""
+        self._registered, self._owners = registered, owners
+
+    async def round(self) -> float:
+        """Claims once around. Returns in how many seconds to look again if nothing else happens."""
+        waiting = await self._ledger.waiting()
+        if not waiting or self._low_on_disk():
+            return LOOK_AGAIN_S
+        again_s = LOOK_AGAIN_S
+        for registered in self._in_turn():
+            due_s = waiting.get(registered.module.name)
+            if due_s is None:
+                continue
+            again_s = min(again_s, due_s if due_s > 0 else await self._claim(registered))
+        return again_s
+
+    def _in_turn(self) -> list[Registered]:
+        """Each round begins with another module, so that a busy one does not keep the others from the machine."""
+        serves = [r for r in self._registered if not r.paused and r.module.provider in self._executors]
+        self._turn += 1
+        at = self._turn % len(serves) if serves else 0
+        return [*serves[at:], *serves[:at]]
+
+    async def _claim(self, registered: Registered) -> float:
+        module, executor = registered.module, self._executors[registered.module.provider]
+        if not self._possible(registered.revision, executor):
+            return LOOK_AGAIN_S
+        allowed = allowance(registered.health, module.pause_after)
+        self._say(f"breaker {module.name}", _breaker_text(registered, closed=allowed.closed))
+        room = self._room(module)
+        if room <= 0 or allowed.most == 0:
+            return allowed.again_s or LOOK_AGAIN_S
+        jobs = await self._ledger.claim(self._request(registered.revision, executor, room, allowed.most))
+        for job in jobs:
+            self._running.add(job, module.provider)
+            self._slots[module.provider].take(job.id, job.attempt, module.resources)
+        for job in jobs:
+            await self._submit(job, executor)
+        return LOOK_AGAIN_S
+
+    def _room(self, module: Module) -> int:
+        sharers = [o.id for o in self._owners if module.name in o.modules]
+        share = share_of(module.concurrency, sharers, self._owner, module.name) - self._running.count(module.name)
+        return self._slots[module.provider].fits(module.resources, max(0, share))
+
+    def _request(self, revision: Revision, executor: Executor, room: int, most: int | None) -> Claim:
+        module = revision.module
+        return Claim(
+            module=module.name,
+            most=room if most is None else min(room, most),
+            owner=self._owner,
+            scope=executor.guarantees.scope,
+            revision=revision.id,
+            deadline_s=module.start_timeout_s + module.timeout_s + module.grace_s + COMMIT_SLACK_S,
+            module_most=most,
+            gpus_each=module.resources.gpu,
+            devices=executor.devices,
+        )
+
+    async def _submit(self, job: Job, executor: Executor) -> None:
+        try:
+            revision = await self._ledger.revision(job.module, job.revision)
+            await executor.submit(Assignment(job=job, revision=revision))
+            self._started(job)
+        except IonError as error:
+            failure = Failure(kind=FailureClass.INFRASTRUCTURE, message=f"the attempt could not be started: {error}")
+            handle = Handle(scope=executor.guarantees.scope, job=job.id, attempt=job.attempt)
+            self._failed(Status(handle=handle, phase=Phase.FAILED, failure=failure), executor)
+
+    def _possible(self, revision: Revision, executor: Executor) -> bool:
+        try:
+            executor.check(revision)
+        except UnsupportedError as error:
+            self._say(f"check {revision.module.name}", f"module {revision.module.name} is held: {error}")
+            return False
+        self._say(f"check {revision.module.name}", "")
+        return True
+
+    def _low_on_disk(self) -> bool:
+        spare = self._spare()
+        low = spare < LOW_DISK
+        self._say(
+            "disk", f"only {spare:.1%} of the disk is free; no job is started below {LOW_DISK:.0%}" if low else ""
+        )
+        return low
+
+    def _say(self, about: str, text: str) -> None:
+        """Logs a condition once when it begins, not at every look."""
+        if text and self._said.get(about) != text:
+            log.warning("%s", text)
+        self._said[about] = text
+
+
+def _breaker_text(registered: Registered, *, closed: bool) -> str:
+    if closed:
+        return ""
+    health, name = registered.health, registered.module.name
+    dead = health.dead_in_row >= registered.module.pause_after > 0
+    why = f"{health.dead_in_row} dead jobs in a row" if dead else "repeated infrastructure failures"
+    return f"module {name} is paused after {why}; one job at a time is tried"

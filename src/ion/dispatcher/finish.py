@@ -1,0 +1,122 @@
+"""The end of an attempt: its results are committed, or its failure is settled.
+
+An executor tells a final state until it is told to remove the attempt, so this may be repeated from any point: commit
+succeeds again for the execution that won, settle answers False once it is done. The log and its record are stored
+before the job is settled (R7).
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+from ion.dispatcher.backoff import persist
+from ion.dispatcher.retry import decide
+from ion.errors import NotFoundError, UnavailableError
+from ion.model.job import Failure, FailureClass, Job, State
+from ion.model.manifest import ManifestRef, execution_prefix
+from ion.model.record import module_logs
+from ion.ports.blobs import Blobs
+from ion.ports.documents import Documents
+from ion.ports.executor import Executor, Phase, Status
+from ion.ports.ledger import Bury, Cancel, GiveBack, Ledger, Outcome, Retry
+
+log = logging.getLogger(__name__)
+
+
+class Step(StrEnum):
+    """What the observer of a dispatcher hears of."""
+
+    STARTED = "started"
+    COMMITTED = "committed"
+    FAILED = "failed"  # and will be tried again
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    GIVEN_BACK = "given back"
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of one job's attempt, for whoever shows it. `failure` and `log` (a blob path) where there are any."""
+
+    job: Job
+    step: Step
+    failure: Failure | None = None
+    manifest: ManifestRef | None = None
+    log: str = ""
+
+
+Observer = Callable[[Progress], None]
+
+
+class Finish:
+    """Settles ended attempts for one dispatcher."""
+
+    def __init__(self, ledger: Ledger, documents: Documents, blobs: Blobs, *, owner: str, observe: Observer) -> None:
+        self._ledger, self._documents, self._blobs = ledger, documents, blobs
+        self._owner, self._observe = owner, observe
+        self.giving_up = False
+
+    async def finish(self, status: Status, executor: Executor) -> None:
+        """Carries a final status into the ledger, then lets the executor forget the attempt. Waits for stores."""
+
+        async def carry() -> None:
+            await self._decide(status)
+            await executor.remove(status.handle)
+
+        await persist(carry, f"settling job {status.handle.job}")
+
+    async def _decide(self, status: Status) -> None:
+        try:
+            job = await self._ledger.get(status.handle.job)
+        except NotFoundError:
+            log.warning("job %s is not in the ledger; what ran of it is cleared away", status.handle.job)
+            return
+        mine = job.state is State.RUNNING and job.attempt == status.handle.attempt
+        if status.phase is Phase.SUCCEEDED:
+            await self._commit(job, status)
+        elif mine and status.failure is not None:
+            await self._settle(job, status, status.failure)
+
+    async def _commit(self, job: Job, status: Status) -> None:
+        manifest = status.manifest
+        if manifest is None:
+            raise UnavailableError(f"the executor told no manifest of job {job.id}")
+        if await self._ledger.commit(job.id, status.handle.attempt, manifest):
+            self._observe(Progress(job=job, step=Step.COMMITTED, manifest=manifest, log=manifest.log))
+            return
+        log.warning("job %s: execution %s came too late; its results are dropped", job.id, manifest.execution)
+        await self._blobs.delete(execution_prefix(job.id, status.handle.attempt, manifest.execution))
+
+    async def _settle(self, job: Job, status: Status, failure: Failure) -> None:
+        if status.log:
+            uri = self._blobs.uri(status.log)
+            record = module_logs(job.event, module=job.module, attempt=job.attempt, logs=uri, succeeded=False)
+            await self._documents.put([record])
+        outcome = await self._outcome(job, failure)
+        if await self._ledger.settle(job.id, job.attempt, self._owner, outcome, log=status.log):
+            self._observe(Progress(job=job, step=_step(outcome), failure=failure, log=status.log))
+        # Nothing of an ended attempt can win any more, so whatever it stored but its log goes.
+        await self._blobs.delete(f"{job.id}/{job.attempt}/", keep=[status.log] if status.log else [])
+
+    async def _outcome(self, job: Job, failure: Failure) -> Outcome:
+        if job.cancelling:
+            return Cancel(reason=failure.message)
+        if self.giving_up and failure.kind is FailureClass.LOST:
+            return GiveBack(reason=failure.message)
+        revision = await self._ledger.revision(job.module, job.revision)
+        now = await self._ledger.now()
+        return decide(job, failure, revision.module, now=now, chance=random.random())  # noqa: S311  jitter
+
+
+def _step(outcome: Outcome) -> Step:
+    match outcome:
+        case Retry():
+            return Step.FAILED
+        case Bury():
+            return Step.DEAD
+        case Cancel():
+            return Step.CANCELLED
+        case GiveBack():
+            return Step.GIVEN_BACK

@@ -1,0 +1,96 @@
+"""Who owns what: one row with a beat for each dispatcher, not a lease for each job.
+
+A dispatcher is dead when its beat has stood still for `lease_s` on the observer's own monotonic clock (clocks that jump
+decide nothing), or at once when the lock it holds on this host is free. What it owned is taken over.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from ion.model.job import Job
+from ion.ports.ledger import Ledger, Owner
+
+
+class LockFile:
+    """A file locked for as long as this process lives: the kernel lets go of it at death, however that comes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether nobody holds the lock; a missing file is a lock that was let go."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+class Ownership:
+    """Beats for one dispatcher and finds the dead among the others."""
+
+    def __init__(
+        self, ledger: Ledger, me: Owner, *, lease_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ledger, self.me, self._lease_s, self._clock = ledger, me, lease_s, clock
+        self._seen: dict[str, tuple[int, float]] = {}
+        self.owners: Sequence[Owner] = (me,)
+
+    def serve(self, modules: Sequence[str]) -> None:
+        """Which modules' concurrency this dispatcher shares, from the next beat on."""
+        self.me = msgspec.structs.replace(self.me, modules=tuple(sorted(modules)))
+
+    async def beat(self) -> Sequence[Job]:
+        """Beats once, and adopts what the dead have left.
+
+        Returns:
+            The running jobs taken over.
+        """
+        self.owners = await self._ledger.beat(self.me)
+        dead = [owner.id for owner in self.owners if owner.id != self.me.id and self._is_dead(owner)]
+        self._forget_gone()
+        if not dead:
+            return ()
+        self.owners = [owner for owner in self.owners if owner.id not in dead]
+        return await self._ledger.adopt(dead, self.me.id)
+
+    def _is_dead(self, owner: Owner) -> bool:
+        if owner.host == self.me.host and owner.lock and lock_is_free(Path(owner.lock)):
+            return True
+        now = self._clock()
+        beat, since = self._seen.get(owner.id, (-1, now))
+        if beat != owner.beat:
+            since = now
+        self._seen[owner.id] = (owner.beat, since)
+        return now - since >= self._lease_s
+
+    def _forget_gone(self) -> None:
+        present = {owner.id for owner in self.owners}
+        self._seen = {key: value for key, value in self._seen.items() if key in present}

@@ -1,0 +1,123 @@
+"""The reconciler: what the ledger says runs, and what the executors run, are made to agree (R4).
+
+Level-triggered: it compares whole states, so news that was lost, a crash between two steps or a dispatcher that slept
+past its lease are all mended the same way. Before it calls an attempt lost it looks for its manifest (R3).
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ion.dispatcher.claim import Running
+from ion.dispatcher.retry import decide
+from ion.model.job import Failure, FailureClass, Job, State
+from ion.ports.executor import Executor, Handle, Handler, Phase, Status
+from ion.ports.ledger import JobFilter, Ledger
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+class Reconciler:
+    """Compares for one dispatcher; what it finds ended is handed to `finish`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        executors: Mapping[str, Executor],
+        running: Running,
+        handler: Handler,
+        *,
+        owner: str,
+        finish: Callable[[Status, Executor], None],
+    ) -> None:
+        self._ledger, self._executors, self._running = ledger, executors, running
+        self._handler, self._owner, self._finish = handler, owner, finish
+
+    async def recover(self, adopted: Sequence[Job]) -> None:
+        """Settles what dead dispatchers left: first what the executors find, then what nobody knows of."""
+        found: set[tuple[str, int]] = set()
+        for executor in self._executors.values():
+            for status in await executor.recover():
+                found.add((status.handle.job, status.handle.attempt))
+                if status.final:
+                    self._finish(status, executor)
+        for job in adopted:
+            if (job.id, job.attempt) not in found:
+                await self._settle_unknown(job)
+
+    async def compare(self) -> None:
+        """One look at everything this dispatcher owns, and at what is overdue anywhere."""
+        mine = {(job.id, job.attempt): job for job in await self._ledger.running(self._owner)}
+        for key, job in mine.items():
+            if key not in self._running.jobs:
+                await self._settle_unknown(job)
+            elif job.cancelling:
+                await self._cancel(job)
+        for key, (job, provider) in list(self._running.jobs.items()):
+            if key not in mine:
+                await self._end_stray(job, self._executors[provider])
+        await self._end_overdue()
+
+    async def cancel_marked(self) -> None:
+        """Ends the attempts of jobs that a person cancelled."""
+        for job in await self._ledger.running(self._owner):
+            if job.cancelling and (job.id, job.attempt) in self._running.jobs:
+                await self._cancel(job)
+
+    async def bury_orphaned(self, registered: Iterable[str]) -> None:
+        """Waiting jobs of removed modules become dead letters."""
+        for module in (await self._ledger.waiting()).keys() - set(registered):
+            failure = Failure(
+                kind=FailureClass.CONTRACT, message=f"module {module} was removed; apply it again and retry the job"
+            )
+            which = JobFilter(module=module, states=(State.WAITING,))
+            while jobs := (await self._ledger.query(which, most=BATCH)).jobs:
+                for job in jobs:
+                    await self._ledger.bury(job.id, failure, actor="dispatcher")
+
+    async def _settle_unknown(self, job: Job) -> None:
+        """No executor here knows the attempt."""
+        executor = self._executor_of(job)
+        handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
+        if (job.id, job.attempt) in self._running.jobs:
+            return  # submitted since we looked
+        manifest = await self._handler.find_manifest(job.id, job.attempt)
+        if manifest is not None:
+            self._finish(Status(handle=handle, phase=Phase.SUCCEEDED, manifest=manifest), executor)
+            return
+        failure = Failure(kind=FailureClass.LOST, message="the attempt was lost with its dispatcher or host")
+        self._finish(Status(handle=handle, phase=Phase.FAILED, failure=failure), executor)
+
+    def _executor_of(self, job: Job) -> Executor:
+        matching = (e for e in self._executors.values() if e.guarantees.scope == job.scope)
+        return next(matching, next(iter(self._executors.values())))
+
+    async def _cancel(self, job: Job) -> None:
+        _, provider = self._running.jobs[job.id, job.attempt]
+        handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
+        await self._executors[provider].cancel(handle)
+
+    async def _end_stray(self, job: Job, executor: Executor) -> None:
+        """The ledger no longer gives us this attempt: we were taken for dead, or it is settled. It cannot win."""
+        current = await self._ledger.get(job.id)
+        handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
+        if current.state is State.RUNNING and current.attempt == job.attempt and current.owner == self._owner:
+            return  # claimed since we looked
+        if (await executor.state(handle)).final:
+            return  # being finished
+        log.warning("job %s attempt %d is no longer ours; its processes are ended", job.id, job.attempt)
+        await executor.cancel(handle)
+
+    async def _end_overdue(self) -> None:
+        for job in await self._ledger.overdue(BATCH):
+            failure = Failure(kind=FailureClass.TIMEOUT, message="the attempt did not end by its deadline")
+            key = (job.id, job.attempt)
+            if key in self._running.jobs:
+                handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
+                await self._executors[self._running.jobs[key][1]].cancel(handle, failure)
+            elif job.owner != self._owner:
+                # Its owner beats but does not settle it. A late execution loses by the attempt's number.
+                revision = await self._ledger.revision(job.module, job.revision)
+                outcome = decide(job, failure, revision.module, now=await self._ledger.now(), chance=0.5)
+                await self._ledger.settle(job.id, job.attempt, job.owner, outcome)

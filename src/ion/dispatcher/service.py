@@ -1,0 +1,296 @@
+"""One dispatcher: the loops, opened and closed together."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from ion.dispatcher.admit import Admissions
+from ion.dispatcher.backoff import Backoff, persist
+from ion.dispatcher.claim import Claims, Running
+from ion.dispatcher.finish import Finish, Observer, Progress, Step
+from ion.dispatcher.ownership import LockFile, Ownership
+from ion.dispatcher.reconcile import Reconciler
+from ion.dispatcher.relay import Relay
+from ion.dispatcher.slots import Slots
+from ion.errors import IonError, UnavailableError
+from ion.model.ids import new_id
+from ion.ports.blobs import Blobs
+from ion.ports.bus import Bus
+from ion.ports.documents import Documents
+from ion.ports.executor import Executor, Handle, Handler, Status
+from ion.ports.ledger import Changes, Ledger, Owner, Registered
+
+log = logging.getLogger(__name__)
+
+
+class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`lease_s`: a beat that stands still for so long means death (a beat comes three times as often).
+
+    `reconcile_s`: between two full comparisons. `stop_grace_s`: how long running jobs may end by themselves when the
+    dispatcher stops. `max_hops`: jobs so many hops from the root are held. `locks`: a folder for lock files.
+    """
+
+    lease_s: float = 15.0
+    reconcile_s: float = 10.0
+    stop_grace_s: float = 30.0
+    max_hops: int = 32
+    locks: Path
+
+
+class Stores(msgspec.Struct, frozen=True, kw_only=True):
+    """The opened adapters that a dispatcher works on."""
+
+    ledger: Ledger
+    documents: Documents
+    blobs: Blobs
+    bus: Bus
+    handler: Handler
+
+
+def _ignore(_: Progress) -> None:
+    return None
+
+
+class Dispatcher:
+    """Opened by `async with`; works until `stop`, or until the context is left.
+
+    Leaving it by an error or a second interrupt ends running jobs at once and gives them back.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        executors: Mapping[str, Executor],
+        settings: DispatcherSettings,
+        *,
+        observe: Observer = _ignore,
+        spare: Callable[[], float] = lambda: 1.0,
+    ) -> None:
+        self.id = new_id()
+        self._stores, self._executors, self._settings = stores, executors, settings
+        self._observe = observe
+        self._running = Running()
+        self._slots = {provider: Slots(executor.capacity) for provider, executor in executors.items()}
+        self._lock = LockFile(settings.locks / f"{self.id}.lock")
+        self._registered: Sequence[Registered] = ()
+        self._wake = asyncio.Event()
+        self._stale = True
+        self._stopping = False
+        self._finishing: dict[Handle, asyncio.Task[None]] = {}
+        self._early: list[tuple[Status, Executor]] = []
+        self._loops: asyncio.Task[None] | None = None
+        self._group: asyncio.TaskGroup | None = None
+        ledger = stores.ledger
+        self._finish = Finish(ledger, stores.documents, stores.blobs, owner=self.id, observe=self._note)
+        self._relay = Relay(
+            ledger, stores.documents, stores.blobs, stores.bus, owner=self.id, max_hops=settings.max_hops
+        )
+        self._claims = Claims(
+            ledger,
+            executors,
+            self._running,
+            self._slots,
+            owner=self.id,
+            spare=spare,
+            started=lambda job: self._note(Progress(job=job, step=Step.STARTED)),
+            failed=self._ended,
+        )
+        self._reconciler = Reconciler(
+            ledger, executors, self._running, stores.handler, owner=self.id, finish=self._ended
+        )
+        self._admissions = Admissions(stores.bus, ledger, stores.blobs, max_hops=settings.max_hops)
+        me = Owner(
+            id=self.id,
+            scope=",".join(sorted(e.guarantees.scope for e in executors.values())),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lock=str(self._lock.path),
+        )
+        self._ownership = Ownership(ledger, me, lease_s=settings.lease_s)
+
+    async def __aenter__(self) -> Self:
+        self._lock.__enter__()
+        await self._read_registry()
+        await self._beat()
+        self._loops = asyncio.create_task(self._run(), name="dispatcher")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.stop(grace_s=0.0 if kind else None)
+        finally:
+            self._lock.__exit__(kind, error, trace)
+
+    async def wait(self) -> None:
+        """Until the dispatcher has stopped; raises what broke it."""
+        if self._loops is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(self._loops)
+
+    async def stop(self, *, grace_s: float | None = None) -> None:
+        """Claims no more, lets running jobs end for `grace_s` (None: as set), then gives them up, relays what is
+        committed and leaves.
+        """
+        if self._loops is None:
+            return
+        self._stopping = True
+        self._wake.set()
+        await self._drain(self._settings.stop_grace_s if grace_s is None else grace_s)
+        if not self._loops.done():
+            await self._relay_rest()
+            self._loops.cancel()
+        loops, self._loops = self._loops, None
+        with contextlib.suppress(asyncio.CancelledError):
+            await loops
+        await self._stores.ledger.retire(self.id)
+
+    # ---- loops ------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for status, executor in self._early:
+                self._ended(status, executor)
+            for provider, executor in self._executors.items():
+                self._spawn(self._watch(executor), f"watch {provider}")
+            self._spawn(self._claim(), "claim")
+            self._spawn(self._relay.run(), "relay")
+            self._spawn(self._hear(), "hear")
+            self._spawn(self._every(self._settings.lease_s / 3, self._beat, "beating"), "beat")
+            self._spawn(self._every(self._settings.reconcile_s, self._reconcile, "reconciling"), "reconcile")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        if self._group is None:
+            raise RuntimeError("the dispatcher is not open")
+        self._group.create_task(work, name=name)
+
+    async def _claim(self) -> None:
+        backoff = Backoff("claiming jobs")
+        while not self._stopping:
+            self._wake.clear()
+            self._running.freed.clear()
+            try:
+                if self._stale:
+                    await self._read_registry()
+                again_s = await self._claims.round()
+                backoff.fine()
+            except UnavailableError as error:
+                await backoff.wait(error)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(again_s):
+                    await self._wake.wait()
+
+    async def _hear(self) -> None:
+        """Turns the ledger's news into looks."""
+        async with self._stores.ledger.listen(Changes.DUE | Changes.REGISTRY | Changes.CANCEL) as news:
+            while True:
+                changes = await news.wait()
+                if Changes.REGISTRY in changes:
+                    self._stale = True
+                if Changes.CANCEL in changes:
+                    await persist(self._reconciler.cancel_marked, "cancelling jobs")
+                self._wake.set()
+
+    async def _watch(self, executor: Executor) -> None:
+        async for statuses in executor.watch():
+            for status in statuses:
+                if status.final:
+                    self._ended(status, executor)
+
+    async def _every(self, period_s: float, work: Callable[[], Coroutine[Any, Any, None]], doing: str) -> None:
+        while True:
+            await asyncio.sleep(period_s)
+            await persist(work, doing)
+
+    # ---- steps ------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        adopted = await self._ownership.beat()
+        for provider, executor in self._executors.items():
+            scope = executor.guarantees.scope
+            sharers = sum(1 for owner in self._ownership.owners if scope in owner.scope.split(","))
+            self._slots[provider].share_with(sharers)
+        self._claims.know(self._registered, self._ownership.owners)
+        if adopted or self._loops is None:
+            log.info("taking over %d running jobs of dispatchers that died", len(adopted))
+            await self._reconciler.recover(adopted)
+        self._wake.set()
+
+    async def _reconcile(self) -> None:
+        await self._reconciler.compare()
+        await self._read_registry()
+        await self._reconciler.bury_orphaned(r.module.name for r in self._registered)
+
+    async def _read_registry(self) -> None:
+        self._stale = False
+        self._registered = await self._stores.ledger.modules()
+        served = [r.module.name for r in self._registered if r.module.provider in self._executors]
+        self._ownership.serve(served)
+        self._claims.know(self._registered, self._ownership.owners)
+        if self._group is not None and not self._shares_store():
+            await self._admissions.follow([r.module for r in self._registered], self._group)
+
+    def _shares_store(self) -> bool:
+        """Where bus and ledger share a store, admission is the publication, and there is nothing to receive."""
+        return self._stores.bus.guarantees.store == self._stores.ledger.guarantees.store
+
+    def _ended(self, status: Status, executor: Executor) -> None:
+        """Finishes an attempt in a task of its own; a repeated final state is ignored meanwhile."""
+        if status.handle in self._finishing:
+            return
+        if self._group is None:  # recovered before the loops run
+            self._early.append((status, executor))
+            return
+        work = self._finish_one(status, executor)
+        self._finishing[status.handle] = self._group.create_task(work, name=f"finish {status.handle.job}")
+
+    async def _finish_one(self, status: Status, executor: Executor) -> None:
+        try:
+            await self._finish.finish(status, executor)
+            self._running.drop(status.handle)
+            for slots in self._slots.values():
+                slots.give(status.handle.job, status.handle.attempt)
+        finally:
+            del self._finishing[status.handle]
+            self._running.freed.set()
+            self._wake.set()
+
+    def _note(self, progress: Progress) -> None:
+        if progress.step in (Step.FAILED, Step.DEAD) or any(r.health.dead_in_row for r in self._registered):
+            self._stale = True  # the breaker's counts have changed
+        self._observe(progress)
+
+    # ---- stopping ---------------------------------------------------------------------------------------------
+
+    async def _drain(self, grace_s: float) -> None:
+        if not await self._settled_within(grace_s):
+            self._finish.giving_up = True
+            for (job, attempt), (_, provider) in list(self._running.jobs.items()):
+                executor = self._executors[provider]
+                await executor.cancel(Handle(scope=executor.guarantees.scope, job=job, attempt=attempt))
+            await self._settled_within(self._settings.stop_grace_s + 10.0)
+
+    async def _settled_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._running.jobs or self._finishing:
+                    self._running.freed.clear()
+                    await self._running.freed.wait()
+        return not self._running.jobs
+
+    async def _relay_rest(self) -> None:
+        try:
+            await self._relay.drain()
+        except IonError as error:
+            log.warning("what is committed will be released by the next dispatcher: %s", error)
