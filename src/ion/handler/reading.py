@@ -1,0 +1,117 @@
+"""Opening what a module left behind, without trusting it.
+
+No symbolic link is followed and no pipe is waited for. A file without permissions is given some: a module may have any
+umask, and commit runs as root or as the same user.
+"""
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ion.errors import ContractError
+from ion.handler.paths import shown
+
+HASH_INLINE = 1024 * 1024
+"""Up to so many bytes are hashed at once, in about a millisecond; more in a thread."""
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFREG: "a file",
+}
+
+
+def kind(info: os.stat_result) -> str:
+    """What an entry of a folder is, in words."""
+    return _KINDS.get(stat.S_IFMT(info.st_mode), "of a strange kind")
+
+
+def folder_exists(directory: Path, name: str) -> bool:
+    """Whether the module left this folder, readable now. Raises ContractError if it is something else."""
+    try:
+        info = (directory / name).lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(info.st_mode):
+        raise ContractError(f"{name} is {kind(info)}, but has to be a folder")
+    enter(directory / name, info)
+    return True
+
+
+def enter(folder: Path, info: os.stat_result) -> None:
+    """Makes sure that a folder can be listed and its files reached."""
+    if info.st_mode & stat.S_IRWXU != stat.S_IRWXU and os.geteuid() in (0, info.st_uid):
+        folder.chmod(info.st_mode | stat.S_IRWXU)
+
+
+@contextmanager
+def listed(folder: Path, name: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """The entries of a folder that was entered. Raises ContractError; `name` is what it calls the folder."""
+    try:
+        entries = os.scandir(folder)
+    except PermissionError as error:
+        raise ContractError(
+            f"{shown(name)} cannot be listed: make it readable for the user that Ion runs as"
+        ) from error
+    with entries:
+        yield entries
+
+
+def size_of(file: Path) -> int:
+    """In bytes."""
+    return file.stat().st_size
+
+
+async def sha256(file: Path, size: int, name: str) -> str:
+    """The hash of a regular file in hexadecimal; `name` is what a message calls it. Raises ContractError."""
+    if size <= HASH_INLINE:
+        return _hash(file, name)
+    return await asyncio.to_thread(_hash, file, name)
+
+
+def document(file: Path, name: str, most: int) -> bytes | None:
+    """A small file's content, None if there is no such file. Raises ContractError; `name` is what it calls it."""
+    try:
+        info = file.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(info.st_mode):
+        raise ContractError(f"{name} is {kind(info)}, but has to be a file of its own")
+    if info.st_size > most:
+        raise ContractError(f"{name} has {info.st_size} bytes, more than the {most} it may have")
+    with _opened(file, name) as descriptor:
+        return os.read(descriptor, info.st_size)
+
+
+def _hash(file: Path, name: str) -> str:
+    with _opened(file, name) as descriptor, open(descriptor, "rb", closefd=False, buffering=0) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@contextmanager
+def _opened(file: Path, name: str) -> Iterator[int]:
+    try:
+        descriptor = _descriptor(file)
+    except PermissionError as error:
+        raise ContractError(f"{shown(name)} cannot be read: make it readable for the user that Ion runs as") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _descriptor(file: Path) -> int:
+    try:
+        return os.open(file, _FLAGS)
+    except PermissionError:
+        file.chmod(0o600)
+        return os.open(file, _FLAGS)
