@@ -1,0 +1,181 @@
+"""How jobs get into the ledger, and their place in the line.
+
+Claims rotate between flows by start-time fair queueing: a job's tag is one more than the larger of its flow's last
+waiting tag and the largest tag ever claimed of its module, and claims take the smallest tag. So a flow of ten thousand
+jobs spreads over ten thousand tags, and the first job of a flow that comes later stands right behind what is being
+claimed now. Nothing is kept for a flow that has nothing waiting.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ion.adapters.ledger.rows import change, change_text, failure_text, seconds, text
+from ion.errors import ConflictError, InvalidError
+from ion.model.job import Hold, Job, State
+from ion.ports.ledger import Control
+
+ADMISSION = "admission"
+"""The actor of the first line of every history."""
+
+_INSERT = """
+INSERT INTO jobs (id, module, flow, event_id, state, run, attempt, hold, ready, priority, tag, scope, revision,
+  execution, admitted_at, started_at, ended_at, not_before, log, failures, failure, history, event, manifest)
+VALUES (:id, :module, :flow, :event_id, :state, :run, :attempt, :hold, :ready, :priority, :tag, :scope, :revision,
+  :execution, :admitted_at, :started_at, :ended_at, :not_before, :log, :failures, :failure, :history, :event, :manifest)
+"""
+
+
+JOBS_OF_FLOW = (
+    "(SELECT coalesce(sum(waiting + running + committed + released + dead + cancelled + superseded + expired), 0)"
+    " FROM tallies WHERE tallies.flow = flows.id)"
+)
+
+
+class FlowRow(msgspec.Struct, frozen=True):
+    """What of a flow decides about its jobs."""
+
+    control: Control
+    priority: int
+    jobs: int
+
+
+def admit(connection: sqlite3.Connection, jobs: Sequence[Job], now: float, max_jobs: int) -> frozenset[str]:
+    """Adds the jobs whose ids are not known; see `Ledger.admit`."""
+    flows: dict[str, FlowRow] = {}
+    tags: dict[tuple[str, str], int] = {}
+    new: set[str] = set()
+    for job in jobs:
+        if connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).fetchone():
+            continue
+        flow = flows.get(job.correlation_id) or open_flow(connection, job.correlation_id, now)
+        flows[job.correlation_id] = msgspec.structs.replace(flow, jobs=flow.jobs + 1)
+        lane = (job.correlation_id, job.module)
+        if job.state is State.WAITING:
+            tags[lane] = tags[lane] + 1 if lane in tags else next_tag(connection, *lane)
+        connection.execute(_INSERT, _values(job, flow, tags.get(lane, 0), now, max_jobs))
+        new.add(job.id)
+    return frozenset(new)
+
+
+def check_admissible(jobs: Sequence[Job]) -> None:
+    """Raises `InvalidError` for a job in a state that admission does not know."""
+    for job in jobs:
+        committed = job.state is State.COMMITTED and job.manifest is not None
+        dead = job.state is State.DEAD and job.failure is not None
+        if not (job.state is State.WAITING or committed or dead):
+            raise InvalidError(
+                f"Job {job.id} cannot be admitted as {job.state};"
+                " admit it waiting, committed with its manifest, or dead with its failure."
+            )
+
+
+def open_flow(connection: sqlite3.Connection, flow: str, now: float) -> FlowRow:
+    """The flow's row, made if this is the first that is heard of it."""
+    connection.execute("INSERT INTO flows (id, started_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (flow, now))
+    control, priority, jobs = connection.execute(
+        f"SELECT control, priority, {JOBS_OF_FLOW} FROM flows WHERE id = ?",  # noqa: S608  a constant
+        (flow,),
+    ).fetchone()
+    return FlowRow(Control(control), priority, jobs)
+
+
+def next_tag(connection: sqlite3.Connection, flow: str, module: str) -> int:
+    """The tag of the next job of a flow for a module."""
+    (tag,) = connection.execute(
+        "SELECT 1 + max(coalesce((SELECT tag FROM turns WHERE module = :module), 0),"
+        " coalesce((SELECT max(tag) FROM jobs INDEXED BY jobs_lane"
+        " WHERE state = 'waiting' AND flow = :flow AND module = :module), 0))",
+        {"flow": flow, "module": module},
+    ).fetchone()
+    return int(tag)
+
+
+def requeue(connection: sqlite3.Connection, job: str, actor: str, now: float) -> bool:
+    """A dead or cancelled job waits again, at the end of its flow's line; see `Ledger.requeue`."""
+    found = connection.execute(
+        "SELECT module, flow FROM jobs WHERE id = ? AND state IN ('dead', 'cancelled')", (job,)
+    ).fetchone()
+    if found is None:
+        return False
+    module, name = found
+    flow = open_flow(connection, name, now)
+    _check_requeue(connection, job, module, name, flow)
+    hold = Hold.FLOW if flow.control is Control.PAUSED else ""
+    change(
+        connection,
+        "state = 'waiting', hold = :hold, ready = :ready, priority = :priority, tag = :tag, revision = '', owner = '',"
+        " scope = '', failures = '{}', failure = NULL, troubled_at = NULL, cancelling = 0, not_before = NULL,"
+        " deadline = NULL, ended_at = NULL",
+        "id = :job",
+        {
+            "job": job,
+            "actor": actor,
+            "now": now,
+            "hold": hold,
+            "ready": not hold,
+            "priority": flow.priority,
+            "tag": next_tag(connection, name, module),
+        },
+        state="'waiting'",
+    )
+    return True
+
+
+def _check_requeue(connection: sqlite3.Connection, job: str, module: str, name: str, flow: FlowRow) -> None:
+    if flow.control is Control.CANCELLED:
+        raise ConflictError(f"Job {job} belongs to the cancelled flow {name}; raise its root event anew instead.")
+    if not connection.execute("SELECT 1 FROM modules WHERE name = ?", (module,)).fetchone():
+        raise ConflictError(f"Job {job} is for the module {module}, which is gone; apply that module first.")
+
+
+def _values(job: Job, flow: FlowRow, tag: int, now: float, max_jobs: int) -> dict[str, Any]:
+    state = State.CANCELLED if flow.control is Control.CANCELLED and job.state is not State.COMMITTED else job.state
+    hold = _hold(job, flow, max_jobs) if state is State.WAITING else None
+    not_before = seconds(job.not_before)
+    manifest = job.manifest if state is State.COMMITTED else None
+    return {
+        "id": job.id,
+        "module": job.module,
+        "flow": job.correlation_id,
+        "event_id": job.event.id,
+        "state": state.value,
+        "run": job.run,
+        "attempt": job.attempt,
+        "hold": hold.value if hold else "",
+        "ready": state is State.WAITING and hold is None and (not_before is None or not_before <= now),
+        "priority": flow.priority,
+        "tag": tag,
+        "scope": job.scope,
+        "revision": job.revision,
+        "execution": job.execution if manifest is None else manifest.execution,
+        "admitted_at": now,
+        "started_at": seconds(job.started_at),
+        "ended_at": None if state is State.WAITING else seconds(job.ended_at) or now,
+        "not_before": not_before,
+        "log": job.log,
+        "failures": text(job.failures),
+        "failure": None if job.failure is None else failure_text(job.failure),
+        "history": f"[{change_text(now, state, job.attempt, ADMISSION, _note(job, state, hold))}]",
+        "event": text(job.event),
+        "manifest": None if manifest is None else text(manifest),
+    }
+
+
+def _hold(job: Job, flow: FlowRow, max_jobs: int) -> Hold | None:
+    """A flow's pause is the weakest: lifting it must not free what the guards hold."""
+    if job.hold is not None and job.hold is not Hold.FLOW:
+        return job.hold
+    if flow.jobs >= max_jobs:
+        return Hold.JOBS
+    return Hold.FLOW if flow.control is Control.PAUSED else job.hold
+
+
+def _note(job: Job, state: State, hold: Hold | None) -> str:
+    if state is State.CANCELLED:
+        return "its flow is cancelled"
+    if job.failure is not None:
+        return f"{job.failure.kind}: {job.failure.message}"
+    return f"held: {hold.value}" if hold else ""
