@@ -1,0 +1,85 @@
+"""The folders of a store: they come and go with the blobs in them, under several processes' hands at once.
+
+A folder that is being filled may be removed by another's clearing up while it is still empty. So nothing here takes a
+folder for granted: what is missing is made again, what is gone was removed, what is not empty stays.
+"""
+
+import errno
+import os
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+
+def make(folder: Path, root: Path) -> None:
+    """Makes the folders down to `folder`, below a `root` that exists. Some may be gone again on return: try again.
+
+    The root itself is never made: where it is missing, its disk may just not be mounted.
+    """
+    if folder == root:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(root))
+    try:
+        folder.mkdir(mode=0o755)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make(folder.parent, root)
+        with suppress(FileExistsError, FileNotFoundError):
+            folder.mkdir(mode=0o755)
+
+
+def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """The files below a folder, by their path from there; what vanishes meanwhile is left out."""
+    start = len(str(folder)) + 1
+    folders = [str(folder)]
+    while folders:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                with suppress(FileNotFoundError):
+                    yield entry.path[start:], entry.stat(follow_symlinks=False)
+
+
+def clear(folder: Path, kept: Collection[str]) -> int:
+    """Removes the files below a folder except those kept, then the folders that are empty. Returns how many files."""
+    removed = 0
+    folders = [str(folder)]
+    for known in folders:  # grows while it is walked: parents come before their children
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(known) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.path not in kept:
+                    removed += _unlinked(entry.path)
+    for known in reversed(folders):
+        _emptied(Path(known))
+    return removed
+
+
+def prune(folder: Path, top: Path) -> None:
+    """Removes a folder and those above it, as long as they are empty and below `top`."""
+    while folder != top and top in folder.parents and _emptied(folder):
+        folder = folder.parent
+
+
+def _unlinked(file: str) -> bool:
+    try:
+        Path(file).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _emptied(folder: Path) -> bool:
+    """Whether a folder was empty and is gone now, by us or by another."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    return True
