@@ -1,0 +1,245 @@
+"""What stands in a pipeline file beside the modules: where Ion keeps things, listens, and stops.
+
+Each section is a frozen struct and, below it, the table of its keys.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ion.config.kinds import FILLED, Choice, Cpu, Duration, Flag, Located, Location, Size, Text, Whole
+from ion.config.tables import Field, Many, Named, Section, Short
+from ion.errors import InvalidError
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """Which adapter stands behind a port."""
+
+    kind: str
+
+
+def backend(port: str, doc: str, kinds: tuple[str, ...]) -> Short[Backend, str]:
+    """The section that chooses a port's adapter; the kind alone will do."""
+    words = Choice(words=kinds, missing="other kinds are not available")
+    table = {"kind": Field(kind=words, doc=f"Which adapter: {', '.join(kinds)}.")}
+    full = Section(name=port, doc=doc, fields=table, build=Backend, required=("kind",))
+    return Short(short=words, widen=lambda kind: Backend(kind=kind), full=full)
+
+
+STORES = ("sqlite", "memory")
+BUS = backend("bus", "What carries events between hosts.", STORES)
+LEDGER = backend("ledger", "The system of record: jobs, flows, modules.", STORES)
+DOCUMENTS = backend("documents", "The records of flows that people read.", STORES)
+BLOBS = backend("blobs", "Where files are kept.", ("filesystem",))
+
+
+class Front(msgspec.Struct, frozen=True, kw_only=True):
+    """The front API. Sizes in bytes. It binds loopback unless there are `tokens` or it is `open`; a `host` of "" means
+    that it chooses so. Tokens are masked in `repr`.
+    """
+
+    host: str = ""
+    port: int = 9001
+    tokens: tuple[str, ...] = ()
+    open: bool = False
+    max_body: int = 1024**3
+    max_json: int = 1024**2
+    max_files: int = 10_000
+    stall_s: float = 60.0
+    backlog_most: int = 100_000
+
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in self.__struct_fields__} | {"tokens": ("***",) * len(self.tokens)}
+        return f"Front({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+FRONT = Section(
+    name="front",
+    doc="The front API: root events by HTTP.",
+    struct=Front,
+    build=Front,
+    fields={
+        "host": Field(kind=FILLED, doc="The address to bind; loopback unless tokens or open are set."),
+        "port": Field(kind=Whole(most=65_535), doc="The port to listen on; 0 takes a free one."),
+        "tokens": Field(kind=Many(item=FILLED), doc="Bearer tokens, one of which every request must carry."),
+        "open": Field(kind=Flag(), doc="Whether anybody may raise events, without a token."),
+        "max_body": Field(kind=Size(), doc="The largest request, in bytes."),
+        "max_json": Field(kind=Size(), doc="The largest JSON document, in bytes."),
+        "max_files": Field(kind=Whole(least=1), doc="How many files one event may carry."),
+        "stall": Field(kind=Duration(), doc="How long a client may send nothing within a request.", into="stall_s"),
+        "backlog_most": Field(kind=Whole(least=1), doc="Open jobs above which new root events are held back (429)."),
+    },
+)
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things are kept, in seconds after their job ended; None is for ever."""
+
+    results_s: float | None = None
+    dead_s: float | None = None
+    ids_s: float = 30 * 86_400.0
+
+
+RETENTION = Section(
+    name="retention",
+    doc="How long results are kept after their job ended.",
+    struct=Retention,
+    build=Retention,
+    fields={
+        "results": Field(
+            kind=Duration(), doc="Files, records and logs of ended jobs; for ever unless set.", into="results_s"
+        ),
+        "dead": Field(kind=Duration(), doc="Dead letters; for ever unless set.", into="dead_s"),
+        "ids": Field(
+            kind=Duration(),
+            doc="Ids of expired jobs, so that a late delivery is still known; longer than any bus keeps a message.",
+            into="ids_s",
+        ),
+    },
+)
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What this machine is to offer to local modules, where that is not all it has. Zero and None: what is found."""
+
+    cpu: float = 0.0
+    memory: int = 0
+    gpus: tuple[str, ...] | None = None
+
+
+MACHINE = Section(
+    name="machine",
+    doc="What this machine offers to local modules, where that is not all it has.",
+    build=Machine,
+    fields={
+        "cpu": Field(kind=Cpu(), doc="Processor cores."),
+        "memory": Field(kind=Size(), doc="Bytes of memory."),
+        "gpus": Field(
+            kind=Short(
+                short=Whole(most=1024),
+                widen=lambda count: tuple(str(n) for n in range(count)),
+                full=Many(item=FILLED),
+            ),
+            doc="How many gpu devices, or a list of their names as in CUDA_VISIBLE_DEVICES.",
+        ),
+    },
+)
+
+
+class Guards(msgspec.Struct, frozen=True, kw_only=True):
+    """Beyond these a flow's jobs are held for a person to look at: hops since the root, and jobs in all."""
+
+    max_hops: int = 32
+    max_jobs: int = 1_000_000
+
+
+GUARDS = Section(
+    name="guards",
+    doc="Bounds of one flow, beyond which its jobs are held.",
+    struct=Guards,
+    build=Guards,
+    fields={
+        "max_hops": Field(kind=Whole(least=1, most=10_000), doc="Jobs from the root event to the last one."),
+        "max_jobs": Field(kind=Whole(least=1), doc="Jobs of one flow in all."),
+    },
+)
+
+
+class MountSource(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mount's name stands for: a folder of the host (absolute), or a Kubernetes persistent volume claim."""
+
+    folder: str = ""
+    pvc: str = ""
+
+
+def _mount_source(*, folder: Location | None = None, pvc: str = "") -> MountSource:
+    if (folder is None) == (not pvc):
+        raise InvalidError("a mount is either a folder or a pvc; write one of the two")
+    return MountSource(folder=folder.path if folder else "", pvc=pvc)
+
+
+MOUNTS = Named(
+    value=Short(
+        short=Located(),
+        widen=lambda folder: MountSource(folder=folder.path),
+        full=Section(
+            name="mount_source",
+            doc="What a mount's name stands for.",
+            build=_mount_source,
+            fields={
+                "folder": Field(kind=Located(), doc="A folder of the host."),
+                "pvc": Field(kind=FILLED, doc="A persistent volume claim, for modules on Kubernetes."),
+            },
+        ),
+    )
+)
+
+
+class SecretSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a secret's value is found when a job starts: a variable of this process, or a file (absolute)."""
+
+    env: str = ""
+    file: str = ""
+
+
+def _secret_source(*, env: str = "", file: Location | None = None) -> SecretSource:
+    if (file is None) == (not env):
+        raise InvalidError("a secret comes from env or from file; write one of the two")
+    return SecretSource(env=env, file=file.path if file else "")
+
+
+VARIABLE_NAME = Text(pattern=r"[-._a-zA-Z][-._a-zA-Z0-9]*", wants="the name of an environment variable")
+
+SECRETS = Named(
+    value=Section(
+        name="secret_source",
+        doc="Where a secret's value is found; the value itself never stands in a pipeline file.",
+        build=_secret_source,
+        fields={
+            "env": Field(kind=VARIABLE_NAME, doc="A variable in Ion's own environment."),
+            "file": Field(kind=Located(), doc="A file whose text is the secret."),
+        },
+    )
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything beside the modules, with Ion's own defaults.
+
+    `endpoint` is the Ion that commands go to, `HOST:PORT`, empty for none. `synchronous` is "normal" (a commit survives
+    the death of every process) or "full" (and a power cut; slower). `mounts` and `secrets` are by name.
+    """
+
+    endpoint: str = ""
+    bus: Backend = Backend(kind="sqlite")
+    ledger: Backend = Backend(kind="sqlite")
+    documents: Backend = Backend(kind="sqlite")
+    blobs: Backend = Backend(kind="filesystem")
+    synchronous: str = "normal"
+    front: Front = Front()
+    retention: Retention = Retention()
+    machine: Machine = Machine()
+    guards: Guards = Guards()
+    mounts: dict[str, MountSource] = {}
+    secrets: dict[str, SecretSource] = {}
+
+
+SETTINGS: Mapping[str, Field] = {
+    "endpoint": Field(
+        kind=Text(pattern=r"[^\s/]+:[0-9]{1,5}", wants="HOST:PORT"), doc="The Ion that commands go to: ion.acme:9000."
+    ),
+    "bus": Field(kind=BUS, doc="What carries events between hosts."),
+    "ledger": Field(kind=LEDGER, doc="The system of record."),
+    "documents": Field(kind=DOCUMENTS, doc="The records of flows."),
+    "blobs": Field(kind=BLOBS, doc="Where files are kept."),
+    "synchronous": Field(
+        kind=Choice(words=("normal", "full")),
+        doc="What a commit to SQLite survives: the death of every process, or (full, slower) a power cut as well.",
+    ),
+    "front": Field(kind=FRONT, doc="The front API."),
+    "retention": Field(kind=RETENTION, doc="How long results are kept."),
+    "machine": Field(kind=MACHINE, doc="What this machine offers."),
+    "guards": Field(kind=GUARDS, doc="Bounds of one flow."),
+    "mounts": Field(kind=MOUNTS, doc="What the names of mounts stand for: a folder, or {pvc: NAME}."),
+    "secrets": Field(kind=SECRETS, doc="Where secrets are found, by name: {env: VARIABLE} or {file: PATH}."),
+}
