@@ -1,0 +1,112 @@
+"""Running flows to their end: waiting until they are quiet, and saying what came of them."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import msgspec
+
+from ion.model.event import FileRef
+from ion.model.job import Job, State
+from ion.model.manifest import Manifest
+from ion.ports.blobs import Blobs
+from ion.ports.ledger import Changes, JobFilter, Ledger, Open, Registered
+
+LOOK_AGAIN_S = 2.0
+PAGE = 500
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How a flow ended. `stuck` says why it cannot go on by itself, or is empty."""
+
+    correlation_id: str
+    tally: Mapping[tuple[str, State], int]
+    failed: tuple[Job, ...]
+    stuck: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every job of the flow was released."""
+        return not self.stuck and all(state is State.RELEASED for (_, state), count in self.tally.items() if count)
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a leaf of the flow left, with the URI of its blob."""
+
+    module: str
+    subject: str
+    file: FileRef
+    uri: str
+
+
+async def until_quiet(ledger: Ledger, correlation_id: str) -> str:
+    """Waits until no job of the flow is open, or none can go on.
+
+    Returns:
+        Empty if the flow is quiet, else one sentence that says what holds it up.
+    """
+    async with ledger.listen(Changes.ANY) as news:
+        while (now_open := await ledger.open(correlation_id)).total:
+            if stuck := await _stuck(ledger, correlation_id, now_open):
+                return stuck
+            await news.wait(LOOK_AGAIN_S)
+    return ""
+
+
+async def _stuck(ledger: Ledger, correlation_id: str, now_open: Open) -> str:
+    if now_open.running or now_open.committed:
+        return ""
+    if now_open.held == now_open.waiting:
+        return f"{now_open.held} jobs are held by a guard or a pause; see `ion job list --flow {correlation_id}`"
+    tally = await ledger.tally(correlation_id)
+    waiting = {module for (module, state), count in tally.items() if state is State.WAITING and count}
+    paused = {r.module.name for r in await ledger.modules() if r.paused or _tripped(r)}
+    if waiting and waiting <= paused:
+        names = ", ".join(sorted(waiting))
+        return f"{now_open.waiting} jobs wait for {names}, which is paused; mend it, then retry or run again"
+    return ""
+
+
+def _tripped(registered: Registered) -> bool:
+    return registered.health.dead_in_row >= registered.module.pause_after > 0
+
+
+async def conclude(ledger: Ledger, correlation_id: str, stuck: str = "") -> Result:
+    """What became of a flow."""
+    states = (State.DEAD, State.CANCELLED)
+    failed = [job async for job in jobs_of(ledger, JobFilter(correlation_id=correlation_id, states=states))]
+    tally = await ledger.tally(correlation_id)
+    return Result(correlation_id=correlation_id, tally=tally, failed=tuple(failed), stuck=stuck)
+
+
+async def jobs_of(ledger: Ledger, which: JobFilter) -> AsyncIterator[Job]:
+    """All jobs of a filter, in the order of their admission, page by page."""
+    after: str | None = None
+    while True:
+        page = await ledger.query(which, most=PAGE, after=after)
+        for job in page.jobs:
+            yield job
+        if (after := page.after) is None:
+            return
+
+
+async def open_flows(ledger: Ledger) -> Sequence[str]:
+    """The flows that have open jobs, newest first."""
+    return [f.correlation_id async for f in ledger.flows() if (await ledger.open(f.correlation_id)).total]
+
+
+async def outputs(ledger: Ledger, blobs: Blobs, correlation_id: str, most: int) -> tuple[list[Output], int]:
+    """Files that the flow's leaves left: at most `most` of them, and how many there are in all."""
+    parents: set[str] = set()
+    leaves: list[Job] = []
+    async for job in jobs_of(ledger, JobFilter(correlation_id=correlation_id, states=(State.RELEASED,))):
+        parents.add(job.event.parent_id)
+        if job.manifest is not None and job.manifest.files:
+            leaves.append(job)
+    leaves = [job for job in leaves if job.event.id not in parents]
+    shown: list[Output] = []
+    for job in leaves:
+        if len(shown) >= most or job.manifest is None:
+            break
+        text = job.manifest.inline.encode() or await blobs.get_bytes(job.manifest.blob)
+        files = msgspec.json.decode(text, type=Manifest).files
+        shown.extend(Output(module=job.module, subject=job.event.subject, file=f, uri=blobs.uri(f.blob)) for f in files)
+    return shown[:most], sum(job.manifest.files for job in leaves if job.manifest)
