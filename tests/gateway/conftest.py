@@ -11,8 +11,8 @@ import pytest
 from ion.adapters.blobs.filesystem import FilesystemBlobs
 from ion.adapters.ledger.sqlite import SqliteLedger
 from ion.adapters.sqlite.database import Database
+from ion.config.settings import Front
 from ion.gateway.front import front_api
-from ion.gateway.limits import FrontSettings
 from ion.model.event import Event
 from ion.model.job import Job
 from ion.model.module import Module, Subscription, revise
@@ -49,11 +49,9 @@ class Place:
         return {file.path: await self.blobs.get_bytes(file.blob) for file in (await self.event()).files}
 
     @asynccontextmanager
-    async def client(
-        self, settings: FrontSettings | None = None, **changes: object
-    ) -> AsyncIterator[httpx.AsyncClient]:
+    async def client(self, settings: Front | None = None, **changes: object) -> AsyncIterator[httpx.AsyncClient]:
         """A client that calls the application directly."""
-        settings = msgspec.structs.replace(settings or FrontSettings(), **changes)
+        settings = msgspec.structs.replace(settings or Front(), **changes)
         app = front_api(ledger=self.ledger, blobs=self.blobs, settings=settings, spool=self.spool)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9001") as client:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from ion.config.settings import Front
 from ion.gateway.front import front_api
-from ion.gateway.limits import FrontSettings
 from ion.model import ids
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ async def test_a_cheaper_count_of_open_jobs_is_used(place: "Place") -> None:
     async def count() -> int:
         return 5
 
-    settings = FrontSettings(backlog_most=5)
+    settings = Front(backlog_most=5)
     app = front_api(ledger=place.ledger, blobs=place.blobs, settings=settings, spool=place.spool, open_jobs=count)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         assert (await client.post("/", json={"url": "http://a"})).status_code == 429

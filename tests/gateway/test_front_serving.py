@@ -15,9 +15,9 @@ import httpx
 import msgspec
 import pytest
 
+from ion.config.settings import Front
 from ion.errors import UnavailableError
 from ion.gateway.front import front_api
-from ion.gateway.limits import FrontSettings
 from ion.gateway.serve import serve, serving
 from ion.gateway.spool import Spool, clear
 
@@ -31,7 +31,7 @@ FILE = b'--B\r\nContent-Disposition: form-data; name="f"; filename="a.bin"\r\n\r
 
 @asynccontextmanager
 async def served(place: "Place", **changes: object) -> AsyncIterator[int]:
-    settings = msgspec.structs.replace(FrontSettings(), **changes)
+    settings = msgspec.structs.replace(Front(), **changes)
     app = front_api(ledger=place.ledger, blobs=place.blobs, settings=settings, spool=place.spool)
     async with serving(app, "127.0.0.1", 0, stop_s=1) as port:
         yield port
@@ -154,7 +154,7 @@ async def test_serving_leaves_signals_to_its_host(place: "Place") -> None:
 
 async def test_serving_ends_when_it_is_cancelled(place: "Place") -> None:
     """`serve` goes on until its task is cancelled, and then has let go of the port."""
-    app = front_api(ledger=place.ledger, blobs=place.blobs, settings=FrontSettings(), spool=place.spool)
+    app = front_api(ledger=place.ledger, blobs=place.blobs, settings=Front(), spool=place.spool)
     async with serving(app, "127.0.0.1", 0) as port:
         pass
     task = asyncio.create_task(serve(app, "127.0.0.1", port))
@@ -170,7 +170,7 @@ async def test_serving_ends_when_it_is_cancelled(place: "Place") -> None:
 async def test_a_port_that_is_taken_is_told(place: "Place") -> None:
     """The error names the address and the setting that chooses another."""
     async with served(place) as port:
-        app = front_api(ledger=place.ledger, blobs=place.blobs, settings=FrontSettings(), spool=place.spool)
+        app = front_api(ledger=place.ledger, blobs=place.blobs, settings=Front(), spool=place.spool)
         with pytest.raises(UnavailableError, match=rf"127.0.0.1:{port}.*front.port"):
             async with serving(app, "127.0.0.1", port):
                 pass

@@ -47,7 +47,7 @@ def gateway_job(of: Event) -> Job:
     digest = hashlib.sha256(b"").hexdigest()
     ref = ManifestRef(blob="m", sha256=digest, execution="x", events=1, started_at=TIME, ended_at=TIME)
     return Job(
-        id=ids.job_id(of.id, "cli"),
+        id=ids.root_job_id(of.id, "cli"),
         module="cli",
         event=of,
         state=State.COMMITTED,

@@ -34,8 +34,13 @@ BLOBS = backend("blobs", "Where files are kept.", ("filesystem",))
 
 
 class Front(msgspec.Struct, frozen=True, kw_only=True):
-    """The front API. Sizes in bytes. It binds loopback unless there are `tokens` or it is `open`; a `host` of "" means
-    that it chooses so. Tokens are masked in `repr`.
+    """The front API.
+
+    `tokens`: any of them, as a Bearer token, lets a request in. `open`: no token is asked for, on every interface.
+    `host`: the address to bind; empty chooses by the two. `max_body` bounds a request, `max_json` a JSON document or
+    all the form fields of a request, both in bytes; `max_files` the files of one event. `stall_s` is how many seconds a
+    client may send nothing in the middle of a request. With `backlog_most` open jobs in the ledger, new events are held
+    back (429). Tokens are masked in `repr`.
     """
 
     host: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ion.dispatcher.breaker import allowance
 from ion.dispatcher.slots import Slots, share_of
-from ion.errors import IonError, UnsupportedError
+from ion.errors import IonError, UnavailableError, UnsupportedError
 from ion.model.job import Failure, FailureClass, Job
 from ion.model.module import Module, Revision
 from ion.ports.executor import Assignment, Executor, Handle, Phase, Status
@@ -63,6 +63,8 @@ class Claims:
         self._owners: Sequence[Owner] = ()
         self._said: dict[str, str] = {}
         self._turn = 0
+        self.tripped = False
+        """Whether the last round met an open breaker: what it looks at changes with time, so it is to be read again."""
 
     def know(self, registered: Sequence[Registered], owners: Sequence[Owner]) -> None:
         """The modules to serve, and the dispatchers that share their concurrency."""
@@ -74,6 +76,7 @@ class Claims:
         if not waiting or self._low_on_disk():
             return LOOK_AGAIN_S
         again_s = LOOK_AGAIN_S
+        self.tripped = False
         for registered in self._in_turn():
             due_s = waiting.get(registered.module.name)
             if due_s is None:
@@ -93,6 +96,7 @@ class Claims:
         if not self._possible(registered.revision, executor):
             return LOOK_AGAIN_S
         allowed = allowance(registered.health, module.pause_after)
+        self.tripped = self.tripped or not allowed.closed
         self._say(f"breaker {module.name}", _breaker_text(registered, closed=allowed.closed))
         room = self._room(module)
         if room <= 0 or allowed.most == 0:
@@ -137,7 +141,7 @@ class Claims:
     def _possible(self, revision: Revision, executor: Executor) -> bool:
         try:
             executor.check(revision)
-        except UnsupportedError as error:
+        except (UnsupportedError, UnavailableError) as error:
             self._say(f"check {revision.module.name}", f"module {revision.module.name} is held: {error}")
             return False
         self._say(f"check {revision.module.name}", "")

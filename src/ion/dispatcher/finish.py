@@ -97,8 +97,8 @@ class Finish:
         outcome = await self._outcome(job, failure)
         if await self._ledger.settle(job.id, job.attempt, self._owner, outcome, log=status.log):
             self._observe(Progress(job=job, step=_step(outcome), failure=failure, log=status.log))
-        # Nothing of an ended attempt can win any more, so whatever it stored but its log goes.
-        await self._blobs.delete(f"{job.id}/{job.attempt}/", keep=[status.log] if status.log else [])
+            # Nothing of a settled attempt can win any more, so whatever it stored but its log goes.
+            await self._blobs.delete(f"{job.id}/{job.attempt}/", keep=[status.log] if status.log else [])
 
     async def _outcome(self, job: Job, failure: Failure) -> Outcome:
         if job.cancelling:

@@ -80,9 +80,9 @@ class Reconciler:
         """No executor here knows the attempt."""
         executor = self._executor_of(job)
         handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
-        if (job.id, job.attempt) in self._running.jobs:
-            return  # submitted since we looked
         manifest = await self._handler.find_manifest(job.id, job.attempt)
+        if (job.id, job.attempt) in self._running.jobs:
+            return  # claimed just as we looked, and submitted since
         if manifest is not None:
             self._finish(Status(handle=handle, phase=Phase.SUCCEEDED, manifest=manifest), executor)
             return
@@ -104,8 +104,9 @@ class Reconciler:
         handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
         if current.state is State.RUNNING and current.attempt == job.attempt and current.owner == self._owner:
             return  # claimed since we looked
-        if (await executor.state(handle)).final:
-            return  # being finished
+        status = await executor.state(handle)
+        if status.final or status.phase is Phase.UNKNOWN:
+            return  # being finished, or just gone
         log.warning("job %s attempt %d is no longer ours; its processes are ended", job.id, job.attempt)
         await executor.cancel(handle)
 

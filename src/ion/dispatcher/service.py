@@ -30,6 +30,9 @@ from ion.ports.ledger import Changes, Ledger, Owner, Registered
 
 log = logging.getLogger(__name__)
 
+UNSETTLED_S = 10.0
+"""After how long an attempt that could not be settled is looked at again."""
+
 
 class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`lease_s`: a beat that stands still for so long means death (a beat comes three times as often).
@@ -84,6 +87,8 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._stale = True
         self._stopping = False
+        self._claimed = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._finishing: dict[Handle, asyncio.Task[None]] = {}
         self._early: list[tuple[Status, Executor]] = []
         self._loops: asyncio.Task[None] | None = None
@@ -118,8 +123,12 @@ class Dispatcher:
 
     async def __aenter__(self) -> Self:
         self._lock.__enter__()
-        await self._read_registry()
-        await self._beat()
+        try:
+            await self._read_registry()
+            await self._beat()
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
         self._loops = asyncio.create_task(self._run(), name="dispatcher")
         return self
 
@@ -132,10 +141,9 @@ class Dispatcher:
             self._lock.__exit__(kind, error, trace)
 
     async def wait(self) -> None:
-        """Until the dispatcher has stopped; raises what broke it."""
+        """Until a fault of Ion's own breaks the dispatcher, which it raises; else for ever."""
         if self._loops is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(self._loops)
+            await asyncio.shield(self._loops)
 
     async def stop(self, *, grace_s: float | None = None) -> None:
         """Claims no more, lets running jobs end for `grace_s` (None: as set), then gives them up, relays what is
@@ -143,16 +151,24 @@ class Dispatcher:
         """
         if self._loops is None:
             return
-        self._stopping = True
+        loops, self._stopping = self._loops, True
         self._wake.set()
-        await self._drain(self._settings.stop_grace_s if grace_s is None else grace_s)
-        if not self._loops.done():
-            await self._relay_rest()
-            self._loops.cancel()
-        loops, self._loops = self._loops, None
-        with contextlib.suppress(asyncio.CancelledError):
-            await loops
+        try:
+            if not loops.done():
+                await self._claimed.wait()
+                await self._drain(self._settings.stop_grace_s if grace_s is None else grace_s)
+                await self._relay_rest()
+        finally:
+            self._loops = None
+            loops.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await loops
         await self._stores.ledger.retire(self.id)
+
+    def hurry(self) -> None:
+        """Lets `stop` wait no longer for running jobs: they are given up now."""
+        self._hurry.set()
+        self._running.freed.set()
 
     # ---- loops ------------------------------------------------------------------------------------------------
 
@@ -175,12 +191,18 @@ class Dispatcher:
         self._group.create_task(work, name=name)
 
     async def _claim(self) -> None:
+        try:
+            await self._claim_until_stopped()
+        finally:
+            self._claimed.set()
+
+    async def _claim_until_stopped(self) -> None:
         backoff = Backoff("claiming jobs")
         while not self._stopping:
             self._wake.clear()
             self._running.freed.clear()
             try:
-                if self._stale:
+                if self._stale or self._claims.tripped:
                     await self._read_registry()
                 again_s = await self._claims.round()
                 backoff.fine()
@@ -211,7 +233,10 @@ class Dispatcher:
     async def _every(self, period_s: float, work: Callable[[], Coroutine[Any, Any, None]], doing: str) -> None:
         while True:
             await asyncio.sleep(period_s)
-            await persist(work, doing)
+            try:
+                await persist(work, doing)
+            except IonError as error:  # what one look met, the next one meets again if it is still there
+                log.error("%s met something that it cannot use: %s", doing, error)
 
     # ---- steps ------------------------------------------------------------------------------------------------
 
@@ -258,6 +283,10 @@ class Dispatcher:
     async def _finish_one(self, status: Status, executor: Executor) -> None:
         try:
             await self._finish.finish(status, executor)
+        except IonError as error:  # its state is told again, and it keeps its slot: nobody else will settle it better
+            log.error("job %s cannot be settled: %s", status.handle.job, error)
+            await asyncio.sleep(UNSETTLED_S)
+        else:
             self._running.drop(status.handle)
             for slots in self._slots.values():
                 slots.give(status.handle.job, status.handle.attempt)
@@ -274,17 +303,17 @@ class Dispatcher:
     # ---- stopping ---------------------------------------------------------------------------------------------
 
     async def _drain(self, grace_s: float) -> None:
-        if not await self._settled_within(grace_s):
+        if not await self._settled_within(grace_s, hurried=True):
             self._finish.giving_up = True
             for (job, attempt), (_, provider) in list(self._running.jobs.items()):
                 executor = self._executors[provider]
                 await executor.cancel(Handle(scope=executor.guarantees.scope, job=job, attempt=attempt))
             await self._settled_within(self._settings.stop_grace_s + 10.0)
 
-    async def _settled_within(self, seconds: float) -> bool:
+    async def _settled_within(self, seconds: float, *, hurried: bool = False) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._running.jobs or self._finishing:
+                while (self._running.jobs or self._finishing) and not (hurried and self._hurry.is_set()):
                     self._running.freed.clear()
                     await self._running.freed.wait()
         return not self._running.jobs

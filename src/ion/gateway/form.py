@@ -14,9 +14,9 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 
+from ion.config.settings import Front
 from ion.errors import InvalidError
 from ion.gateway.guard import too_large
-from ion.gateway.limits import FrontSettings
 from ion.gateway.spool import batches, full, in_thread
 from ion.management.root_files import RootFile, check_name
 
@@ -34,7 +34,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[RootFile, ...]
 
 
-async def read_form(content_type: str, body: AsyncIterable[bytes], folder: Path, settings: FrontSettings) -> Form:
+async def read_form(content_type: str, body: AsyncIterable[bytes], folder: Path, settings: Front) -> Form:
     """Reads a form, its files into `folder`.
 
     Raises:
@@ -62,7 +62,7 @@ async def read_form(content_type: str, body: AsyncIterable[bytes], folder: Path,
 class _Parts:
     """Collects parts as the parser tells of them."""
 
-    def __init__(self, folder: Path, settings: FrontSettings) -> None:
+    def __init__(self, folder: Path, settings: Front) -> None:
         self._folder, self._settings = folder, settings
         self._fields: dict[str, str] = {}
         self._files: list[RootFile] = []

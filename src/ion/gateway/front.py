@@ -23,12 +23,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ion.config.settings import Front
 from ion.errors import ConflictError, InvalidError, UnavailableError
 from ion.gateway import cloudevents
 from ion.gateway.backlog import Backlog
 from ion.gateway.form import read_form
 from ion.gateway.guard import admit_request, metered, too_large
-from ion.gateway.limits import FrontSettings, bind_host
+from ion.gateway.limits import bind_host
 from ion.gateway.spool import Spool, save
 from ion.management.events import Raised, RootEvent, RootFile, raise_event, require_hearer
 from ion.model.record import Context, Kind
@@ -45,7 +46,7 @@ def front_api(
     *,
     ledger: Ledger,
     blobs: Blobs,
-    settings: FrontSettings,
+    settings: Front,
     spool: Path,
     open_jobs: Callable[[], Awaitable[int]] | None = None,
 ) -> ASGIApp:
@@ -57,7 +58,7 @@ def front_api(
         InvalidError: the settings let in anyone by mistake; see `bind_host`.
     """
     bind_host(settings)
-    front = _Front(ledger, blobs, settings, Spool(spool), Backlog(ledger, settings.backlog_most, count=open_jobs))
+    front = _Routes(ledger, blobs, settings, Spool(spool), Backlog(ledger, settings.backlog_most, count=open_jobs))
     return Starlette(
         routes=[
             Route("/", front.link, methods=["POST"]),
@@ -79,10 +80,10 @@ def front_api(
     )
 
 
-class _Front:
+class _Routes:
     """The routes."""
 
-    def __init__(self, ledger: Ledger, blobs: Blobs, settings: FrontSettings, spool: Spool, backlog: Backlog) -> None:
+    def __init__(self, ledger: Ledger, blobs: Blobs, settings: Front, spool: Spool, backlog: Backlog) -> None:
         self._ledger, self._blobs, self._settings = ledger, blobs, settings
         self._spool, self._backlog = spool, backlog
 
@@ -180,7 +181,7 @@ class _Front:
 class _Guard:
     """Stands before the routes; see guard.py."""
 
-    def __init__(self, app: ASGIApp, settings: FrontSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: Front) -> None:
         self._app, self._settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

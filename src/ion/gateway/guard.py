@@ -12,10 +12,11 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from ion.gateway.limits import FrontSettings, is_loopback
+from ion.config.settings import Front
+from ion.gateway.limits import is_loopback
 
 
-def admit_request(headers: Headers, settings: FrontSettings) -> None:
+def admit_request(headers: Headers, settings: Front) -> None:
     """Raises HTTPException: 401 without a token, 403 from a foreign web page, 413 if it says it is too large."""
     if settings.tokens:
         _check_token(headers.get("authorization", ""), settings.tokens)
@@ -52,7 +53,7 @@ def too_large(what: str, most: int) -> HTTPException:
     return HTTPException(413, f"{what} is larger than {most} bytes: send less, or raise the limit under `front`")
 
 
-def metered(receive: Receive, settings: FrontSettings) -> Receive:
+def metered(receive: Receive, settings: Front) -> Receive:
     """`receive`, but counting bytes (413) and waiting at most `stall_s` for the next (408)."""
     taken = 0
 

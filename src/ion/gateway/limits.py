@@ -6,40 +6,14 @@ in a browser could reach it; requests that a foreign page made are told by their
 
 import ipaddress
 
-import msgspec
-
+from ion.config.settings import Front
 from ion.errors import InvalidError
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  chosen only with tokens, or by `open: true`
 
 
-class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`front:` of the pipeline file.
-
-    `tokens`: any of them, as a Bearer token, lets a request in. `open`: no token is asked for, on every interface.
-    `host`: the address to bind; empty chooses by the two. `max_body` bounds a request, `max_json` a JSON document or
-    all the form fields of a request, both in bytes; `max_files` the files of one event. `stall_s` is how many seconds a
-    client may send nothing in the middle of a request. With `backlog_most` open jobs in the ledger, new events are held
-    back (429).
-    """
-
-    tokens: tuple[str, ...] = ()
-    open: bool = False
-    host: str = ""
-    port: int = 9001
-    max_body: int = 1024**3
-    max_json: int = 1024**2
-    max_files: int = 10_000
-    stall_s: float = 60.0
-    backlog_most: int = 100_000
-
-    def __repr__(self) -> str:
-        """Without the tokens."""
-        return f"FrontSettings(host={self.host!r}, port={self.port}, open={self.open}, tokens=<{len(self.tokens)}>)"
-
-
-def bind_host(settings: FrontSettings) -> str:
+def bind_host(settings: Front) -> str:
     """The address to bind.
 
     Raises:

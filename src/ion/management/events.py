@@ -139,7 +139,7 @@ def _draft(root: RootEvent, *, gateway: str, flow: str, now: datetime) -> Draft:
         data=root.data,
     )
     encode(event)  # refuses here what no bus could carry later
-    job = ids.job_id(event_id, gateway)
+    job = ids.root_job_id(event_id, gateway)
     return Draft(event=event, files=root.files, named=bool(root.id), gateway=gateway, job=job, execution=ids.new_id())
 
 

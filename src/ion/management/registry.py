@@ -33,6 +33,15 @@ async def apply_modules(
     return changed
 
 
+async def lift_breakers(ledger: Ledger, modules: Sequence[str], actor: str) -> None:
+    """Starts modules anew whose breaker is open: whoever serves them again has most likely mended them."""
+    for registered in await ledger.modules():
+        health = registered.health
+        tripped = health.dead_in_row or health.trouble_in_row
+        if tripped and not registered.paused and registered.module.name in modules:
+            await ledger.pause_module(registered.module.name, paused=False, actor=actor)
+
+
 def without_retries(module: Module) -> Module:
     """The module as `ion run` runs it: a failure of its own is shown at once, not tried again."""
     kept = msgspec.structs.replace(module.retries, module=0, timeout=0, memory=0)

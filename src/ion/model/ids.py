@@ -28,6 +28,11 @@ def job_id(event_id: str, module: str, run: int = 0) -> str:
     return _derive("job", event_id, module, run)
 
 
+def root_job_id(event_id: str, gateway: str) -> str:
+    """The id of the job by which a gateway raises an event; no module's job has it, whatever the gateway is called."""
+    return _derive("root", event_id, gateway)
+
+
 def output_event_id(job: str, file_name: str) -> str:
     """The id of the event that a job raises with the event file `file_name`."""
     return _derive("output", job, file_name)

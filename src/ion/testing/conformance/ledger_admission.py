@@ -178,7 +178,7 @@ def _root(flow: str) -> Job:
     cause = event(flow)
     reference = manifest()
     return Job(
-        id=ids.job_id(cause.id, "frontapi"),
+        id=ids.root_job_id(cause.id, "frontapi"),
         module="frontapi",
         event=cause,
         state=State.COMMITTED,

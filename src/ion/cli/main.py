@@ -1,0 +1,123 @@
+"""The command line's entry: `ion`.
+
+Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
+`ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
+
+    2    what was given is wrong, or not possible now (usage, InvalidError, ConflictError, UnsupportedError)
+    1    something does not answer (UnavailableError)
+    130  interrupted
+
+Both with one sentence. Any other exception is a fault of Ion's and keeps its traceback.
+"""
+
+import importlib
+from typing import Any
+
+import click
+
+from ion import __version__
+from ion.cli.context import accept_globals, example, global_options
+from ion.errors import ConflictError, InvalidError, UnavailableError, UnsupportedError
+
+COMMANDS = {
+    "init": ("ion.cli.init:init", "Make a small pipeline that runs at once."),
+    "run": ("ion.cli.run:run", "Run a pipeline until its flow is quiet."),
+    "up": ("ion.cli.up:up", "Serve a pipeline until stopped."),
+    "event": ("ion.cli.event:event", "Raise events."),
+    "job": ("ion.cli.job:job", "List, show, retry and cancel jobs; read their logs."),
+    "flow": ("ion.cli.flow:flow", "List, pause, resume, cancel and report flows."),
+    "trace": ("ion.cli.trace:trace", "Print all that is recorded of a flow."),
+    "graph": ("ion.cli.graph:graph", "Draw a pipeline and say what is odd about it."),
+    "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
+    "version": ("ion.cli.main:version", "Print the version."),
+}
+"""In the order in which people meet them."""
+
+
+class Refusal(click.ClickException):
+    """An error that the person at the terminal can do something about."""
+
+    exit_code = 2
+
+
+class Later(Refusal):
+    """An error that may be gone the next time."""
+
+    exit_code = 1
+
+
+class Commands(click.Group):
+    """The group of all commands; see the module's text."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands and cmd_name in COMMANDS:
+            module, _, name = COMMANDS[cmd_name][0].partition(":")
+            self.commands[cmd_name] = accept_globals(getattr(importlib.import_module(module), name))
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command '{args[0]}'; {_suggestion(args[0])}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            meant = _meant(error)
+            if meant is error:
+                raise
+            raise meant from error
+
+
+def _meant(error: BaseException) -> BaseException:
+    """What the error is to the person at the terminal; one that is unknown stays what it is."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    match error:
+        case InvalidError() | ConflictError() | UnsupportedError():
+            return Refusal(str(error))
+        case UnavailableError():
+            return Later(f"{str(error).rstrip('.')}; try again")
+        case KeyboardInterrupt():
+            return click.exceptions.Exit(130)
+        case _:
+            return error
+
+
+def _suggestion(name: str) -> str:
+    from ion.messaging.nearest import suggestion
+
+    return suggestion(name, COMMANDS)
+
+
+@click.group(
+    cls=Commands,
+    params=global_options(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("ion init hello && cd hello", "ion run ion.yaml --event text_added --file sample.txt"),
+)
+def main(**_: Any) -> None:
+    """Run your programs when events happen.
+
+    Global options may stand before or after a command; `ion COMMAND --help` says more.
+    """
+
+
+@click.command(epilog=example("ion version"))
+def version() -> None:
+    """Print the version."""
+    click.echo(f"ion {__version__}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Which root events the options of `ion run` ask for."""
+
+import glob
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ion.cli.context import key_values
+from ion.errors import InvalidError
+from ion.management.events import RootEvent, RootFile
+from ion.management.graph import Graph
+
+
+def root_events(
+    event_type: str | None,
+    *,
+    values: tuple[str, ...],
+    files: tuple[Path, ...],
+    each: tuple[str, ...],
+    each_set: tuple[str, ...],
+    subject: str,
+) -> Sequence[RootEvent]:
+    """One event; with `each` or `each_set` one for each matching file and each value. None without a type.
+
+    Raises:
+        InvalidError: options without a type, a glob that matches nothing, a bad KEY=VALUE.
+    """
+    if event_type is None:
+        if values or files or each or each_set or subject:
+            raise InvalidError("say which event to raise: --event TYPE goes with --set, --file, --each and --subject")
+        return ()
+    shared = key_values(values)
+
+    def root(data: Mapping[str, str], *more: Path) -> RootEvent:
+        brought = tuple(RootFile(name=file.name, file=file) for file in (*files, *more))
+        # What an event of a series is about is its own file, not one that all of them bring.
+        about = subject or (more[0].name if more else "")
+        return RootEvent(type=event_type, data={**shared, **data}, files=brought, subject=about)
+
+    if not each and not each_set:
+        return (root({}),)
+    series = [root({}, file) for pattern in each for file in matching(pattern)]
+    return (*series, *(root(key_values((pair,))) for pair in each_set))
+
+
+def matching(pattern: str) -> Sequence[Path]:
+    """The files of a glob (`**` goes into folders), in order. Raises InvalidError where there are none."""
+    found = [path for name in sorted(glob.glob(pattern, recursive=True)) if (path := Path(name)).is_file()]  # noqa: PTH207  an absolute pattern is fine too
+    if not found:
+        raise InvalidError(f"--each '{pattern}' matches no file: quote the pattern, and mind the folder")
+    return found
+
+
+def require_heard(graph: Graph, event_type: str) -> None:
+    """Raises InvalidError, with the nearest type, where no module hears the root event."""
+    if not graph.hearers(event_type):
+        near = graph.nearest_heard(event_type)
+        hint = f"did you mean '{near}'?" if near else f"it hears {', '.join(graph.entrances) or 'nothing'}"
+        raise InvalidError(f"no module of the pipeline hears '{event_type}'; {hint}")

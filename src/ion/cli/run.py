@@ -1,0 +1,133 @@
+"""`ion run`: raises root events, runs the pipeline until the flow is quiet, and says what came out."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from ion.cli.context import example, serving_store, start_logging
+from ion.cli.hosting import STOP_GRACE_S, Host, hosting
+from ion.cli.live import reporter
+from ion.cli.output import here, plain, remark
+from ion.cli.roots import require_heard, root_events
+from ion.cli.show import Show
+from ion.cli.summary import summarise
+from ion.config.load import load_pipeline
+from ion.config.pipeline import Pipeline
+from ion.errors import InvalidError
+from ion.management.events import RootEvent, raise_events
+from ion.management.graph import Graph
+from ion.management.registry import without_retries
+from ion.management.run import Result, conclude, open_flows, until_quiet
+from ion.model.module import Module
+from ion.ports.ledger import Ledger
+
+GATEWAY = "cli"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is to do: a pipeline, its modules as they are to run, and the root events (none: go on)."""
+
+    pipeline: Pipeline
+    modules: tuple[Module, ...]
+    roots: Sequence[RootEvent]
+    store: Path
+    as_json: bool
+    plain: bool
+
+
+@click.command(
+    epilog=example(
+        "ion run ion.yaml --event frontapi.new_link --set url=https://example.com/cat.mp4",
+        "ion run ion.yaml --event photo --each 'img/*.jpg'",
+        "ion run    (goes on with what an earlier run left open)",
+    )
+)
+@click.argument("file", type=click.Path(path_type=Path), default="ion.yaml")
+@click.option("--event", "event_type", metavar="TYPE", help="Type of the root events; without it, open flows go on.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A key/value of every root event.")
+@click.option("--file", "files", multiple=True, type=click.Path(path_type=Path), help="A file of every root event.")
+@click.option("--each", multiple=True, metavar="GLOB", help="One root event for each file that matches, in one flow.")
+@click.option("--each-set", multiple=True, metavar="KEY=VALUE", help="One root event for each value, in one flow.")
+@click.option("--subject", default="", help="What the root events are about; else their file's name or URL.")
+@click.option("--profile", default="", envvar="ION_PROFILE", help="A profile of the pipeline file.")
+@click.option("--retries/--no-retries", default=False, help="Use the file's retries; by default a failure is final.")
+@click.option("--plain", "as_lines", is_flag=True, help="Plain lines, even on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line, the result last.")
+def run(
+    file: Path, event_type: str | None, profile: str, *, retries: bool, as_lines: bool, as_json: bool, **given: Any
+) -> None:
+    """Run a pipeline until its flow is quiet.
+
+    Exit code 0 if every job of the flow was released, 1 if any was not, 2 on bad input.
+    """
+    start_logging()
+    pipeline = load_pipeline(file, profile=profile, environ=os.environ)
+    store = serving_store(pipeline.folder, pipeline.settings.endpoint)
+    roots = root_events(event_type, **given)
+    graph = Graph.of(pipeline.modules, [event_type] if event_type else [])
+    for problem in graph.problems():
+        click.echo(f"{problem.severity}: {problem.message}", err=True)
+    if event_type is not None:
+        require_heard(graph, event_type)
+    modules = pipeline.modules if retries else tuple(without_retries(module) for module in pipeline.modules)
+    plan = Plan(pipeline=pipeline, modules=modules, roots=roots, store=store, as_json=as_json, plain=as_lines)
+    sys.exit(asyncio.run(_carry_out(plan)))
+
+
+async def _carry_out(plan: Plan) -> int:
+    """Runs the plan; the exit code."""
+    remark(f"store: {here(str(plan.store))}")
+    async with hosting(plan.store, plan.pipeline, plan.modules, grace_s=STOP_GRACE_S, strict=True) as host:
+        flows = await _flows(plan, host)
+        shown = reporter(
+            plan.modules, sorted({root.type for root in plan.roots}), as_json=plan.as_json, plain=plan.plain
+        )
+        async with Show(host, shown, flows) as show:
+            results = await host.until(_results(host.stores.ledger, flows))
+            await show.finish(results or ())
+        if results is None:
+            remark(f"stopping: running jobs have {STOP_GRACE_S:g} s to end; once more gives them up now")
+        elif not plan.as_json:
+            for result in results:
+                await summarise(result, host.stores)
+    if results is None:
+        remark("stopped; `ion run` without --event goes on with what is open")
+        return 128 + host.stopped_by
+    _require_taken(plan, results)
+    return 0 if all(result.ok for result in results) else 1
+
+
+async def _flows(plan: Plan, host: Host) -> Sequence[str]:
+    """The flows to run to their end: the new one, or all that are open."""
+    ledger = host.stores.ledger
+    waiting = await open_flows(ledger)
+    if not plan.roots:
+        remark(
+            f"going on with {_count(len(waiting), 'open flow')}" if waiting else "no flow is open; raise one: --event"
+        )
+        return waiting
+    if waiting:
+        remark(f"{_count(len(waiting), 'open flow')} of this store go on beside it")
+    raised = await raise_events(plan.roots, gateway=GATEWAY, ledger=ledger, blobs=host.stores.blobs)
+    return list(dict.fromkeys(one.event.correlation_id for one in raised))
+
+
+async def _results(ledger: Ledger, flows: Sequence[str]) -> Sequence[Result]:
+    return [await conclude(ledger, flow, await until_quiet(ledger, flow)) for flow in flows]
+
+
+def _require_taken(plan: Plan, results: Sequence[Result]) -> None:
+    """A root event that every filter turned away started nothing, which was hardly meant."""
+    if plan.roots and not any(module != GATEWAY for result in results for module, _ in result.tally):
+        types = ", ".join(sorted({plain(root.type) for root in plan.roots}))
+        raise InvalidError(f"no module took '{types}': the filters of all that hear it turned it away")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,61 @@
+"""The end of a run in a few lines: how many jobs, which failed, which files came out, and where to look next."""
+
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from ion.cli.output import here, plain, short, table
+from ion.dispatcher.service import Stores
+from ion.management.report_text import size
+from ion.management.run import Result, outputs
+from ion.model.job import State
+
+FILES_SHOWN = 10
+FAILED_SHOWN = 20
+"""Of ten thousand failed jobs a person reads the first few; the table of all is a command away."""
+
+
+async def summarise(result: Result, stores: Stores) -> None:
+    """Prints what became of a flow."""
+    click.echo()
+    counts: dict[State, int] = {}
+    for (_, state), count in result.tally.items():
+        counts[state] = counts.get(state, 0) + count
+    words = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()) if count)
+    click.echo(f"flow {plain(result.correlation_id)}: {words or 'no jobs'}")
+    if result.stuck:
+        click.echo(f"  {result.stuck}")
+    for job in result.failed[:FAILED_SHOWN]:
+        why = plain(job.failure.message) if job.failure else job.state.value
+        click.echo(f"  ✗ {plain(job.module)}  {short(job.id)}  {plain(job.event.subject)}: {why}")
+    if len(result.failed) > FAILED_SHOWN:
+        click.echo(f"  … and {len(result.failed) - FAILED_SHOWN} more: ion job list --state dead")
+    await _files(result.correlation_id, stores)
+    _next(result)
+
+
+async def _files(correlation_id: str, stores: Stores) -> None:
+    shown, total = await outputs(stores.ledger, stores.blobs, correlation_id, FILES_SHOWN)
+    if not shown:
+        return
+    click.echo()
+    rows = [(plain(o.module), plain(o.file.path), size(o.file.size), _place(o.uri)) for o in shown]
+    table(("MODULE", "FILE", "SIZE", "STORED AS"), rows)
+    if total > len(shown):
+        click.echo(f"… and {total - len(shown)} more")
+
+
+def _place(uri: str) -> str:
+    """A stored file as it can be opened from here."""
+    parts = urlsplit(uri)
+    return here(unquote(parts.path)) if parts.scheme == "file" else uri
+
+
+def _next(result: Result) -> None:
+    flow = short(result.correlation_id)
+    click.echo()
+    if result.failed:
+        click.echo(f"  ion job logs {short(result.failed[0].id)}        the log of the first that failed")
+        click.echo(f"  ion job retry {short(result.failed[0].id)}       queue it again, then `ion run`")
+    click.echo(f"  ion trace flow -c {flow} --tree   what led to what")
+    click.echo(f"  ion flow report {flow}            a page of it all")

@@ -1,0 +1,59 @@
+"""`ion up`: serves a pipeline until it is stopped: the front API takes events in, a dispatcher runs what they start."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from ion.cli.context import example, serving_store, start_logging
+from ion.cli.hosting import STOP_GRACE_S, Host, hosting
+from ion.cli.live import PlainLines
+from ion.cli.output import here, remark
+from ion.cli.show import Show
+from ion.config.load import load_pipeline
+from ion.config.pipeline import Pipeline
+from ion.config.settings import Front
+from ion.management.graph import Graph
+
+
+@click.command(epilog=example("ion up", "ion up ion.yaml --port 0 --stop-grace 600"))
+@click.argument("file", type=click.Path(path_type=Path), default="ion.yaml")
+@click.option("--profile", default="", envvar="ION_PROFILE", help="A profile of the pipeline file.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port of the front API; 0 takes a free one.  [9001]")
+@click.option("--stop-grace", "grace_s", type=float, default=STOP_GRACE_S, metavar="SECONDS", show_default=True,
+              help="How long running jobs may take to end when it is stopped; then they are given up.")  # fmt: skip
+def up(file: Path, profile: str, port: int | None, grace_s: float) -> None:
+    """Serve a pipeline until stopped (SIGINT or SIGTERM).
+
+    What is not done then goes on with the next `ion up` or `ion run`.
+    """
+    start_logging()
+    pipeline = load_pipeline(file, profile=profile, environ=os.environ)
+    store = serving_store(pipeline.folder, pipeline.settings.endpoint)
+    for problem in Graph.of(pipeline.modules).problems():
+        click.echo(f"{problem.severity}: {problem.message}", err=True)
+    front = pipeline.settings.front
+    asyncio.run(_serve(pipeline, store, front if port is None else msgspec.structs.replace(front, port=port), grace_s))
+
+
+async def _serve(pipeline: Pipeline, store: Path, front: Front, grace_s: float) -> None:
+    from ion.gateway.front import front_api
+    from ion.gateway.limits import bind_host
+    from ion.gateway.serve import serving
+
+    host_name = bind_host(front)
+    remark(f"store: {here(str(store))}")
+    async with hosting(store, pipeline, pipeline.modules, grace_s=grace_s, strict=False) as host:
+        app = front_api(ledger=host.stores.ledger, blobs=host.stores.blobs, settings=front, spool=store / "spool")
+        async with serving(app, host_name, front.port) as port:
+            click.echo(f"front API: http://{host_name}:{port}/")
+            await _until_stopped(pipeline, host)
+        remark(f"stopping: running jobs have {grace_s:g} s to end; once more gives them up now")
+
+
+async def _until_stopped(pipeline: Pipeline, host: Host) -> None:
+    async with Show(host, PlainLines({module.name: module for module in pipeline.modules})) as show:
+        await host.until(asyncio.Event().wait())
+        await show.finish(())
