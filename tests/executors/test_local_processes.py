@@ -12,9 +12,9 @@ import pytest
 
 from ion.adapters.executors.local import family
 from ion.adapters.executors.local.orphans import Orphans, become_subreaper
-from ion.errors import UnsupportedError
+from ion.errors import UnavailableError, UnsupportedError
 from ion.model.job import FailureClass
-from ion.model.module import Resources
+from ion.model.module import Mount, Resources
 from ion.ports.executor import Handle, Phase, Status
 from ion.testing.conformance.executor import assignment, final, logged, logs_line
 from ion.testing.local import left_of, open_local, until
@@ -228,13 +228,27 @@ async def test_what_cannot_run_here_is_refused_when_applied(tmp_path: Path) -> N
             "wants 64 cpus, this machine has 4": {"resources": Resources(cpu=64)},
             "wants 65536 MiB of memory, this machine has 8192 MiB": {"resources": Resources(memory=2**36)},
             "wants 1 gpus, this machine has 0": {"resources": Resources(gpu=1)},
-            "needs the secret 'vision-key' .as KEY.": {"secrets": {"KEY": "vision-key"}},
             "has no command": {"command": ()},
+            "may not use the network, and a process cannot be kept from it": {"network": False},
+            "wants /here at /no/such/folder, and a process sees this machine's own": {
+                "mounts": (Mount(source="/here", path="/no/such/folder"),)
+            },
         }
         for sentence, module in cases.items():
             with pytest.raises(UnsupportedError, match=sentence):
                 executor.check(assignment("", **module).revision)
         executor.check(assignment("").revision)
+
+
+async def test_a_missing_secret_may_come_yet(tmp_path: Path) -> None:
+    """It is no refusal for good: the sentence says where to put the secret, and then the module can run."""
+    known: dict[str, str] = {}
+    async with open_local(tmp_path, secrets=known.get) as executor:
+        revision = assignment("", secrets={"KEY": "vision-key"}).revision
+        with pytest.raises(UnavailableError, match=r"needs the secret 'vision-key' \(as KEY\)"):
+            executor.check(revision)
+        known["vision-key"] = "s3cr3t"
+        executor.check(revision)
 
 
 async def test_a_signal_to_this_process_group_does_not_reach_modules(tmp_path: Path) -> None:

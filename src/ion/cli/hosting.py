@@ -33,23 +33,23 @@ class Host:
         self.stopped_by = 0
         """The signal that asked this process to stop, 0 for none."""
 
-    async def until(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result of `work`, or None if a SIGINT or SIGTERM came first. Raises what breaks the dispatcher.
+    async def until(self, work: Coroutine[Any, Any, T], *beside: asyncio.Task[None]) -> T | None:
+        """The result of `work`, or None if a SIGINT or SIGTERM came first.
+
+        Raises what breaks the dispatcher, or one of the tasks `beside`, none of which ends by itself.
 
         After it a second signal gives running jobs up at once, and a third ends the process as the system does.
         """
         asked = asyncio.Event()
         self._on_signals(asked)
-        tasks = (
-            asyncio.create_task(work, name="work"),
-            asyncio.create_task(asked.wait(), name="signals"),
-            asyncio.create_task(self._dispatcher.wait(), name="watch dispatcher"),
-        )
-        doing, _, watching = tasks
+        doing = asyncio.create_task(work, name="work")
+        watching = asyncio.create_task(self._dispatcher.wait(), name="watch dispatcher")
+        tasks = (doing, watching, asyncio.create_task(asked.wait(), name="signals"))
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                watching.result()
+            await asyncio.wait({*tasks, *beside}, return_when=asyncio.FIRST_COMPLETED)
+            for watched in (watching, *beside):
+                if watched.done():
+                    watched.result()
             return doing.result() if doing.done() else None
         finally:
             for task in tasks:

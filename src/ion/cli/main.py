@@ -28,6 +28,7 @@ COMMANDS = {
     "flow": ("ion.cli.flow:flow", "List, pause, resume, cancel and report flows."),
     "trace": ("ion.cli.trace:trace", "Print all that is recorded of a flow."),
     "graph": ("ion.cli.graph:graph", "Draw a pipeline and say what is odd about it."),
+    "audit": ("ion.cli.audit:audit_command", "Check that what the ledger says is what is stored."),
     "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
     "version": ("ion.cli.main:version", "Print the version."),
 }

@@ -89,7 +89,7 @@ async def _carry_out(plan: Plan) -> int:
             plan.modules, sorted({root.type for root in plan.roots}), as_json=plan.as_json, plain=plan.plain
         )
         async with Show(host, shown, flows) as show:
-            results = await host.until(_results(host.stores.ledger, flows))
+            results = await host.until(_results(host.stores.ledger, flows), *show.tasks)
             await show.finish(results or ())
         if results is None:
             remark(f"stopping: running jobs have {STOP_GRACE_S:g} s to end; once more gives them up now")

@@ -27,26 +27,33 @@ class Show:
     def __init__(self, host: Host, reporter: Reporter, flows: Sequence[str] = ()) -> None:
         self._host, self._reporter, self._flows = host, reporter, frozenset(flows)
         self._failed: set[str] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self.tasks: tuple[asyncio.Task[None], ...] = ()
+        """What shows; it ends only by a fault, such as a pipe whose reader has gone."""
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._tell(), name="show steps")]
-        if self._flows:
-            self._tasks.append(asyncio.create_task(self._count(), name="show tally"))
+        self.tasks = (
+            asyncio.create_task(self._tell(), name="show steps"),
+            *([asyncio.create_task(self._count(), name="show tally")] if self._flows else ()),
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         if kind is not None:
             self._reporter.close(())
 
     async def finish(self, results: Sequence[Result]) -> None:
         """Shows the steps that are still in the queue, and the end."""
-        await self._host.steps.join()
+        joined = asyncio.create_task(self._host.steps.join(), name="show the rest")
+        await asyncio.wait({joined, *self.tasks}, return_when=asyncio.FIRST_COMPLETED)
+        joined.cancel()
+        for task in self.tasks:
+            if task.done():
+                task.result()
         self._reporter.close(results)
 
     async def _tell(self) -> None:

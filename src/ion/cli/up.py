@@ -55,5 +55,5 @@ async def _serve(pipeline: Pipeline, store: Path, front: Front, grace_s: float) 
 
 async def _until_stopped(pipeline: Pipeline, host: Host) -> None:
     async with Show(host, PlainLines({module.name: module for module in pipeline.modules})) as show:
-        await host.until(asyncio.Event().wait())
+        await host.until(asyncio.Event().wait(), *show.tasks)
         await show.finish(())

@@ -89,8 +89,12 @@ class Blobs(ABC):
         """A URL that a person can open without credentials for `ttl_s` seconds. Raises NotFoundError."""
 
     @abstractmethod
+    async def info(self, path: str) -> BlobInfo:
+        """A stored blob without its content. Raises NotFoundError."""
+
+    @abstractmethod
     def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        """Blobs whose path begins with the folder `prefix` (ends in a slash), in no order."""
+        """Blobs whose path begins with the folder `prefix` (ends in a slash; empty: all of the store), in no order."""
 
     @abstractmethod
     async def delete(self, prefix: str, *, keep: Sequence[str] = ()) -> int:

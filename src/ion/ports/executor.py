@@ -94,7 +94,12 @@ class Executor(ABC):
 
     @abstractmethod
     def check(self, revision: Revision) -> None:
-        """Raises UnsupportedError, with what to do, where this executor can never run the module."""
+        """Whether the module can be run here, as far as can be told beforehand.
+
+        Raises:
+            UnsupportedError: it never can; says what to do.
+            UnavailableError: not now, a secret is missing, say; it may be asked again at any time.
+        """
 
     @abstractmethod
     async def submit(self, assignment: Assignment) -> Handle:

@@ -187,12 +187,24 @@ class FilesystemBlobs(Blobs):
 
     # ---- listing and deleting ---------------------------------------------------------------------------------
 
+    async def info(self, path: str) -> BlobInfo:
+        stored = self._place(path)
+        with self._faults("read", path):
+            found = self._info(path, stored)
+        return BlobInfo(path=path, size=found.st_size, modified_s=found.st_mtime)
+
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        files = folders.walk(self._place(check_prefix(prefix)[:-1]))
+        files = folders.walk(self._place(check_prefix(prefix)[:-1])) if prefix else self._everything()
         with self._faults("list", prefix):
             while page := await asyncio.to_thread(lambda: [*islice(files, _PAGE)]):
                 for name, info in page:
                     yield BlobInfo(path=prefix + name, size=info.st_size, modified_s=info.st_mtime)
+
+    def _everything(self) -> Iterator[tuple[str, os.stat_result]]:
+        for name, info in folders.walk(self._root):
+            shard, _, path = name.partition("/")
+            if shard != self._tmp.name:
+                yield path, info
 
     async def delete(self, prefix: str, *, keep: Sequence[str] = ()) -> int:
         folder = self._place(check_prefix(prefix)[:-1])
@@ -213,13 +225,16 @@ class FilesystemBlobs(Blobs):
         return self._shard(check_path(path)) / path
 
     def _size(self, path: str, stored: Path) -> int:
+        return self._info(path, stored).st_size
+
+    def _info(self, path: str, stored: Path) -> os.stat_result:
         try:
             info = stored.lstat()
         except (FileNotFoundError, NotADirectoryError):
             info = None
         if info is None or not stat.S_ISREG(info.st_mode):
             raise NotFoundError(f"there is no blob {path!r} in {self._root}")
-        return info.st_size
+        return info
 
     @contextmanager
     def _faults(self, verb: str, path: str = "") -> Iterator[None]:

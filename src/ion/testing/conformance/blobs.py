@@ -176,6 +176,26 @@ class BlobsConformance(ABC):
             infos = [info async for info in blobs.list("job/1/")]
             assert all(info.size == 2 and info.modified_s > 0 for info in infos)
 
+    async def test_a_listing_may_be_of_the_whole_store(self) -> None:
+        """The empty prefix lists every blob, whatever its first part is called."""
+        async with self.open_blobs() as blobs:
+            assert await paths(blobs, "") == []
+            names = sorted(["job/1/x/a", "job2/a", ".tmp/b", "ab/cd/e"])
+            for name in names:
+                await blobs.put_bytes(name, b"1")
+            assert await paths(blobs, "") == names
+
+    async def test_info_tells_of_one_blob(self) -> None:
+        """It has the size that was stored; what is no blob, a folder of blobs too, is not found."""
+        async with self.open_blobs() as blobs:
+            await blobs.put_bytes("job/1/a", b"12345")
+            found = await blobs.info("job/1/a")
+            assert (found.path, found.size) == ("job/1/a", 5)
+            assert found.modified_s > 0
+            for path in ("job/1", "job/1/b", "job/1/a/b"):
+                with pytest.raises(NotFoundError):
+                    await blobs.info(path)
+
     async def test_a_long_listing_is_complete(self) -> None:
         """A listing longer than a page has every blob once."""
         async with self.open_blobs() as blobs:

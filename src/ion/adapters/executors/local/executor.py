@@ -113,13 +113,15 @@ class LocalExecutor(Executor):
 
     def check(self, revision: Revision) -> None:
         module = revision.module
-        if fault := self._too_large(module) or missing_secret(module, self._secrets):
+        if fault := self._too_large(module):
             raise UnsupportedError(fault)
-        if in_container(module):
-            if (module.runtime == "container" or not module.command) and self._engine() is None:
-                raise UnsupportedError(no_engine(module))
-        elif not module.command:
-            raise UnsupportedError(f"module {module.name} has no command to run as a process: give it one")
+        contained = in_container(module) and self._engine() is not None
+        if not contained and in_container(module) and (module.runtime == "container" or not module.command):
+            raise UnsupportedError(no_engine(module))
+        if not contained and (fault := _beyond_a_process(module)):
+            raise UnsupportedError(fault)
+        if fault := missing_secret(module, self._secrets):
+            raise UnavailableError(fault)
 
     async def submit(self, assignment: Assignment) -> Handle:
         handle = Handle(scope=self._scope, job=assignment.job.id, attempt=assignment.job.attempt)
@@ -226,6 +228,24 @@ class LocalExecutor(Executor):
         if wanted.gpu > len(self._devices):
             return f"module {module.name} wants {wanted.gpu} gpus, this machine has {len(self._devices)}: ask for fewer"
         return ""
+
+
+def _beyond_a_process(module: Module) -> str:
+    """What the module asks for that only a container could give; a promise that cannot be kept is not made."""
+    if not module.command:
+        return f"module {module.name} has no command to run as a process: give it one"
+    if not module.network:
+        return (
+            f"module {module.name} may not use the network, and a process cannot be kept from it: "
+            "give it an image (and install podman), or `network: true`"
+        )
+    for mount in module.mounts:
+        if not Path(mount.path).exists():
+            return (
+                f"module {module.name} wants {mount.source} at {mount.path}, and a process sees this machine's own "
+                f"folders: give it an image (and install podman), or make {mount.path} a link to that folder"
+            )
+    return ""
 
 
 def _delete_all(work: Path, handle: Handle, maker: str) -> None:

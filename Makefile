@@ -1,0 +1,83 @@
+# Everything a person or a CI needs: `make demo`, `make test`, `make check`, `make bench`.
+# Each sets up what it needs first, in .venv, and says what it is doing. A second run starts at once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+export PIP_ROOT_USER_ACTION := ignore
+
+# What tests run for real beside Python: an engine for containers, and a static program to make an image of.
+SYSTEM := podman runc busybox
+PACKAGES := podman runc busybox-static
+
+.PHONY: help demo test check format bench clean system
+
+help:
+	@echo "make demo    run the media pipeline on three real clips and show what it found"
+	@echo "make test    all checks and all tests"
+	@echo "make check   lint, types, layers"
+	@echo "make format  mend what the linter can"
+	@echo "make bench   the benchmarks, each beside its floor"
+
+demo: $(VENV)/.media
+	@echo "» the media pipeline: a link to a video becomes a tree of pictures"
+	@$(BIN)/python examples/media/demo.py
+
+test: check system $(VENV)/.media
+	@echo "» tests"
+	@$(BIN)/pytest -n 2
+
+check: $(VENV)/.dev
+	@echo "» lint, types, layers"
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+bench: $(VENV)/.media
+	@echo "» benchmarks; each figure stands beside its floor, measured in the same run"
+	@$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/media/.ion
+
+$(BIN)/python:
+	@echo "» a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(MAKE) --no-print-directory venv-package; $(PYTHON) -m venv $(VENV); }
+
+# Debian keeps the module apart from its Python.
+.PHONY: venv-package
+venv-package:
+	@echo "» python3-venv, which this Python lacks"
+	@apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+
+$(VENV)/.ion: pyproject.toml | $(BIN)/python
+	@echo "» Ion and what it needs"
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.media: examples/media/requirements.txt examples/media/clips.py $(VENV)/.ion
+	@echo "» OpenCV, ffmpeg and three clips for the example"
+	@$(PIP) install -r examples/media/requirements.txt
+	@$(BIN)/python examples/media/clips.py >/dev/null
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.ion
+	@echo "» the tools for checks and tests"
+	@$(PIP) install --group dev
+	@touch $@
+
+# As root on Debian what is missing is installed; elsewhere the tests that need it say so and are skipped.
+system:
+	@for program in $(SYSTEM); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "» from Debian:$$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	else echo "» not here:$$missing (tests that need it are skipped)"; fi
