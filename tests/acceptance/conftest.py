@@ -22,6 +22,7 @@ from ion.wiring import open_store
 
 T = TypeVar("T")
 
+HERE = Path(__file__).parent
 PATIENCE_S = 90.0
 
 
@@ -40,9 +41,16 @@ class Pipeline:
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> "subprocess.Popen[bytes]":
         """Starts a command in a session of its own, so that only it is killed."""
+        return self._start(["-m", "ion.cli.main", *arguments], env)
+
+    def start_program(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        """The same for a program of this folder."""
+        return self._start([str(HERE / program), *arguments], None)
+
+    def _start(self, arguments: list[str], env: dict[str, str] | None) -> "subprocess.Popen[bytes]":
         with (self.folder / "output").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ion.cli.main", *arguments],
+                [sys.executable, *arguments],
                 cwd=self.folder,
                 env={**os.environ, **(env or {})},
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,90 @@
+"""Runs `ion` and kills this process with SIGKILL at a chosen step of a job's life: `crash.py STEP NUMBER ARGUMENT...`.
+
+A step is a function of Ion's, and whether the process dies just before it or just after. It dies at the NUMBER-th time
+that it comes to it. Nothing of Ion is replaced: the function runs as it is, with the death beside it.
+"""
+
+import functools
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+STEPS: dict[str, tuple[str, str, str]] = {
+    # the root event
+    "root stored": ("ion.management.root_job", "_put_manifest", "after"),
+    "to be admitted": ("ion.adapters.ledger.sqlite", "SqliteLedger.admit", "before"),
+    "admitted": ("ion.adapters.ledger.sqlite", "SqliteLedger.admit", "after"),
+    # claim and start
+    "to be claimed": ("ion.adapters.ledger.sqlite", "SqliteLedger.claim", "before"),
+    "claimed": ("ion.adapters.ledger.sqlite", "SqliteLedger.claim", "after"),
+    "submitted": ("ion.adapters.executors.local.executor", "LocalExecutor.submit", "after"),
+    "prepared": ("ion.handler.handler", "JobHandler.prepare", "after"),
+    "noted": ("ion.adapters.executors.local.attempt", "Attempt._write_note", "after"),
+    "started": ("ion.adapters.executors.local.attempt", "start", "after"),
+    "ended": ("ion.adapters.executors.local.process", "ProgramRun.finish", "after"),
+    # commit
+    "to be committed": ("ion.handler.handler", "JobHandler.commit", "before"),
+    "file stored": ("ion.adapters.blobs.filesystem", "FilesystemBlobs.put", "after"),
+    "manifest to be written": ("ion.handler.commit", "_finish", "before"),
+    "manifest written": ("ion.handler.commit", "_finish", "after"),
+    "to be decided": ("ion.adapters.ledger.sqlite", "SqliteLedger.commit", "before"),
+    "decided": ("ion.adapters.ledger.sqlite", "SqliteLedger.commit", "after"),
+    "attempt removed": ("ion.adapters.executors.local.executor", "LocalExecutor.remove", "after"),
+    # relay
+    "to be recorded": ("ion.adapters.documents.sqlite", "SqliteDocuments.put", "before"),
+    "recorded": ("ion.adapters.documents.sqlite", "SqliteDocuments.put", "after"),
+    "children to be admitted": ("ion.dispatcher.relay", "Relay._hand_on", "before"),
+    "published": ("ion.adapters.bus.sqlite", "SqliteBus.publish", "after"),
+    "to be released": ("ion.adapters.ledger.sqlite", "SqliteLedger.released", "before"),
+    "released": ("ion.adapters.ledger.sqlite", "SqliteLedger.released", "after"),
+    # failure
+    "log kept": ("ion.handler.handler", "JobHandler.keep_log", "after"),
+    "to be settled": ("ion.adapters.ledger.sqlite", "SqliteLedger.settle", "before"),
+    "settled": ("ion.adapters.ledger.sqlite", "SqliteLedger.settle", "after"),
+}
+
+
+def arm(step: str, number: int) -> None:
+    module, path, when = STEPS[step]
+    owner: Any = importlib.import_module(module)
+    *classes, name = path.split(".")
+    for one in classes:
+        owner = getattr(owner, one)
+    setattr(owner, name, _deadly(getattr(owner, name), number, when))
+
+
+def _deadly(function: Callable[..., Any], number: int, when: str) -> Callable[..., Any]:
+    times = count(1)
+
+    def die_if_due(now: str) -> None:
+        if now == when and next(times) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @functools.wraps(function)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        die_if_due("before")
+        result = function(*args, **kwargs)
+        die_if_due("after")
+        return result
+
+    @functools.wraps(function)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        die_if_due("before")
+        result = await function(*args, **kwargs)
+        die_if_due("after")
+        return result
+
+    import inspect
+
+    return awaited if inspect.iscoroutinefunction(function) else plain
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1], int(sys.argv[2]))
+    from ion.cli.main import main
+
+    main(sys.argv[3:], prog_name="ion")
