@@ -61,8 +61,8 @@ class Pipeline:
         self._started.append(process)
         return process
 
-    def ion(self, *arguments: str, code: int = 0, env: dict[str, str] | None = None) -> str:
-        """Runs a command to its end and expects an exit code; gives its standard output."""
+    def ion(self, *arguments: str, code: int = 0, env: dict[str, str] | None = None, error: bool = False) -> str:
+        """Runs a command to its end and expects an exit code; gives its standard output, or its standard error."""
         done = subprocess.run(
             [sys.executable, "-m", "ion.cli.main", *arguments],
             cwd=self.folder,
@@ -73,7 +73,7 @@ class Pipeline:
             timeout=PATIENCE_S,
         )
         assert done.returncode == code, (done.stdout[-4000:], done.stderr[-4000:])
-        return done.stdout
+        return done.stderr if error else done.stdout
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.ion(*arguments))

@@ -73,10 +73,15 @@ class Finish:
         except NotFoundError:
             log.warning("job %s is not in the ledger; what ran of it is cleared away", status.handle.job)
             return
-        mine = job.state is State.RUNNING and job.attempt == status.handle.attempt
         if status.phase is Phase.SUCCEEDED:
             await self._commit(job, status)
-        elif mine and status.failure is not None:
+            return
+        if status.log:  # of a late attempt as well: somebody may ask what it was doing
+            uri, attempt = self._blobs.uri(status.log), status.handle.attempt
+            record = module_logs(job.event, module=job.module, attempt=attempt, logs=uri, succeeded=False)
+            await self._documents.put([record])
+        running = job.state is State.RUNNING and job.attempt == status.handle.attempt
+        if running and status.failure is not None:
             await self._settle(job, status, status.failure)
 
     async def _commit(self, job: Job, status: Status) -> None:
@@ -90,10 +95,6 @@ class Finish:
         await self._blobs.delete(execution_prefix(job.id, status.handle.attempt, manifest.execution))
 
     async def _settle(self, job: Job, status: Status, failure: Failure) -> None:
-        if status.log:
-            uri = self._blobs.uri(status.log)
-            record = module_logs(job.event, module=job.module, attempt=job.attempt, logs=uri, succeeded=False)
-            await self._documents.put([record])
         outcome = await self._outcome(job, failure)
         if await self._ledger.settle(job.id, job.attempt, self._owner, outcome, log=status.log):
             self._observe(Progress(job=job, step=_step(outcome), failure=failure, log=status.log))

@@ -13,7 +13,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,7 @@ from ion.management.run import jobs_of
 from ion.model.event import Event
 from ion.model.job import HISTORY_LIMIT, OPEN_STATES, Job, State
 from ion.model.manifest import Manifest, ManifestRef
-from ion.model.record import Kind
+from ion.model.record import Kind, Record, logs_id
 from ion.ports.blobs import Blobs
 from ion.ports.documents import Documents
 from ion.ports.ledger import JobFilter, Ledger
@@ -61,16 +61,23 @@ async def audit(ledger: Ledger, documents: Documents, blobs: Blobs) -> AsyncGene
         yield finding
 
 
+class _Kept(NamedTuple):
+    """What is remembered of a job until the blobs are looked through: `needed` are the beginnings of their paths."""
+
+    module: str
+    event: str
+    needed: tuple[str, ...]
+
+
 class _Audit:
     def __init__(self, ledger: Ledger, documents: Documents, blobs: Blobs) -> None:
         self._ledger, self._documents, self._blobs = ledger, documents, blobs
         self._counted: dict[str, Counter[tuple[str, State]]] = {}
-        self._kept: dict[str, tuple[str, ...]] = {}
-        """The prefixes and paths of each job's blobs that somebody needs."""
+        self._kept: dict[str, _Kept] = {}
 
     async def job(self, job: Job) -> AsyncGenerator[Finding]:
         self._counted.setdefault(job.correlation_id, Counter())[job.module, job.state] += 1
-        self._kept[job.id] = _needed(job)
+        self._kept[job.id] = _Kept(job.module, job.event.id, _needed(job))
         if (size := len(msgspec.json.encode(job))) > ROW_LIMIT:
             yield _fault(job.id, f"its row has {size} bytes, more than {ROW_LIMIT}: report this")
         if len(job.history) > HISTORY_LIMIT:
@@ -118,10 +125,9 @@ class _Audit:
     async def _released(self, job: Job, manifest: Manifest) -> AsyncGenerator[Finding]:
         if manifest.insights and not await self._is_recorded(Kind.INSIGHT, manifest.execution):
             yield _fault(job.id, "its insights have no record")
-        if manifest.log:
-            name = f"module:{job.module}-event:{job.event.id}-attempt:{job.attempt}"
-            if not await self._is_recorded(Kind.MODULE_LOGS, name):
-                yield _fault(job.id, "its log has no record")
+        log = logs_id(job.module, job.event.id, job.attempt)
+        if manifest.log and not await self._is_recorded(Kind.MODULE_LOGS, log):
+            yield _fault(job.id, "its log has no record")
         for event in manifest.events:
             if not await self._is_recorded(Kind.EVENT_META, event.id):
                 yield _fault(job.id, f"its event {event.id} has no record")
@@ -153,9 +159,8 @@ class _Audit:
         """Blobs that no job needs. Running attempts are left alone: what they store is not decided yet."""
         stray: Counter[str] = Counter()
         async for blob in self._blobs.list(""):
-            job = blob.path.partition("/")[0]
-            needed = self._kept.get(job, ())
-            if not any(blob.path.startswith(one) for one in needed):
+            kept = self._kept.get(blob.path.partition("/")[0])
+            if kept is None or not await self._is_needed(blob.path, kept):
                 stray["/".join(blob.path.split("/")[:3])] += 1
         for prefix, count in sorted(stray.items()):
             yield Finding(
@@ -163,6 +168,16 @@ class _Audit:
                 about=prefix,
                 message=f"{count} blobs that no job names, left by an attempt that lost; they can be deleted",
             )
+
+    async def _is_needed(self, path: str, kept: "_Kept") -> bool:
+        if any(path.startswith(one) for one in kept.needed):
+            return True
+        _, attempt, *_, name = path.split("/")
+        if name != "log.txt":
+            return False
+        # The log of an attempt before the last: its record tells of it.
+        record = await self._record(Kind.MODULE_LOGS, logs_id(kept.module, kept.event, attempt))
+        return record is not None and record.body.get("logs") == self._blobs.uri(path)
 
     # ---- looks ------------------------------------------------------------------------------------------------
 
@@ -180,12 +195,14 @@ class _Audit:
             return False
         return True
 
-    async def _is_recorded(self, kind: Kind, record: str) -> bool:
+    async def _record(self, kind: Kind, record: str) -> Record | None:
         try:
-            await self._documents.get(kind, record)
+            return await self._documents.get(kind, record)
         except NotFoundError:
-            return False
-        return True
+            return None
+
+    async def _is_recorded(self, kind: Kind, record: str) -> bool:
+        return await self._record(kind, record) is not None
 
     async def _is_known(self, job: str) -> bool:
         try:

@@ -81,12 +81,17 @@ def insight(manifest: Manifest) -> Record:
 
 def module_logs(event: Event, *, module: str, attempt: int, logs: str, succeeded: bool) -> Record:
     """The record of an attempt's log; `logs` is the log blob's URI."""
-    name = f"module:{module}-event:{event.id}-attempt:{attempt}"
+    name = logs_id(module, event.id, attempt)
     return Record(
         id=name,
         context=_context(module, event.id, event.correlation_id, event.parent_id, Kind.MODULE_LOGS),
         body={"desc": name, "logs": logs, "succeeded": succeeded},
     )
+
+
+def logs_id(module: str, event_id: str, attempt: int | str) -> str:
+    """The id of the record of an attempt's log."""
+    return f"module:{module}-event:{event_id}-attempt:{attempt}"
 
 
 def _context(name: str, event_id: str, correlation_id: str, parent: str, kind: Kind) -> Context:
