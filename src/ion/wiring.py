@@ -28,7 +28,10 @@ from ion.dispatcher.finish import Observer
 from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
 from ion.errors import UnsupportedError
 from ion.model.module import Resources
+from ion.ports.bus import Bus
+from ion.ports.documents import Documents
 from ion.ports.executor import Executor
+from ion.ports.ledger import Ledger
 
 STORE_NAME = ".ion"
 SPARE_CACHE_S = 2.0
@@ -71,10 +74,21 @@ async def open_store(store: Path, settings: Settings | None = None) -> AsyncIter
         documents = await stack.enter_async_context(SqliteDocuments(await database(settings.documents.kind)))
         bus = await stack.enter_async_context(SqliteBus(await database(settings.bus.kind)))
         blobs = await stack.enter_async_context(FilesystemBlobs(store / "blobs", links=leases_work(store / "work")))
+        _check_durable(ledger, documents, bus)
         if not blobs.guarantees.create_only:
             raise UnsupportedError("the blob store cannot create only what is not there yet; a commit needs that")
         handler = JobHandler(blobs, host=socket.gethostname())
         yield Stores(ledger=ledger, documents=documents, blobs=blobs, bus=bus, handler=handler)
+
+
+def _check_durable(ledger: Ledger, documents: Documents, bus: Bus) -> None:
+    """What outlives this process must not be told that a ledger has it which does not; and the other way round."""
+    if ledger.guarantees.durable == documents.guarantees.durable == bus.guarantees.durable:
+        return
+    raise UnsupportedError(
+        "some of ledger, documents and bus are in memory and some are not, so after a crash they would contradict each "
+        "other: set the kind of all three to memory, or of none"
+    )
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from ion.management.jobs import (
     find_job,
     follow_log,
     latest_jobs,
+    raised_nothing,
     read_log,
     results_of,
     retry_jobs,
@@ -25,6 +26,7 @@ from ion.management.jobs import (
 from ion.model import ids
 from ion.model.event import Event
 from ion.model.job import Failure, FailureClass, Job, State
+from ion.model.manifest import ManifestRef
 from ion.model.module import Module, Subscription, revise
 from ion.ports.ledger import Bury, Claim, JobFilter, Retry
 
@@ -122,6 +124,22 @@ async def test_a_job_without_results_has_none(ledger: SqliteLedger, blobs: Files
 
 
 # ---- logs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("emits", "events", "expected"), [((), 0, False), (("face",), 0, True), (("face",), 2, False)])
+async def test_a_job_that_raised_nothing_is_told(
+    ledger: SqliteLedger, emits: tuple[str, ...], events: int, *, expected: bool
+) -> None:
+    """Only where its module, as the job ran it, declares events; and not before it has succeeded."""
+    revision = revise(Module(name="count", emits=emits, command=("true",)))
+    await ledger.apply([revision], OWNER)
+    job = await admit(ledger, module="count")
+    assert not await raised_nothing(job, ledger)
+    await ledger.claim(Claim(module="count", most=1, owner=OWNER, scope="here", revision=revision.id, deadline_s=60))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    ref = ManifestRef(blob="x", sha256="", execution="x", events=events, started_at=at, ended_at=at)
+    assert await ledger.commit(job.id, 1, ref)
+    assert await raised_nothing(await ledger.get(job.id), ledger) is expected
 
 
 async def test_the_spool_of_the_right_attempt_is_found(ledger: SqliteLedger, tmp_path: Path) -> None:

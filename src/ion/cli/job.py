@@ -6,7 +6,16 @@ from ion.cli.context import Place, example, in_store
 from ion.cli.job_view import listing, show_job, view
 from ion.cli.output import document, raw, remark, short
 from ion.management.flows import find_flow
-from ion.management.jobs import cancel_jobs, find_job, follow_log, latest_jobs, read_log, results_of, retry_jobs
+from ion.management.jobs import (
+    cancel_jobs,
+    find_job,
+    follow_log,
+    latest_jobs,
+    raised_nothing,
+    read_log,
+    results_of,
+    retry_jobs,
+)
 from ion.model.job import State
 from ion.ports.ledger import JobFilter
 
@@ -60,7 +69,8 @@ def show(job_id: str, *, as_json: bool) -> None:
         if as_json:
             document(view(found, results))
         else:
-            await show_job(found, results, blobs=place.blobs, work=place.work)
+            silent = await raised_nothing(found, place.ledger)
+            await show_job(found, results, silent=silent, blobs=place.blobs, work=place.work)
 
     in_store(work)
 

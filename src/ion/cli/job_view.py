@@ -69,7 +69,7 @@ def view(job: Job, results: Manifest | None = None) -> dict[str, Any]:
     return document if results is None else document | {"results": msgspec.to_builtins(results)}
 
 
-async def show_job(job: Job, results: Manifest | None, *, blobs: Blobs, work: Path) -> None:
+async def show_job(job: Job, results: Manifest | None, *, silent: bool, blobs: Blobs, work: Path) -> None:
     """The page of `ion job show`."""
     event = job.event
     facts(
@@ -78,6 +78,7 @@ async def show_job(job: Job, results: Manifest | None, *, blobs: Blobs, work: Pa
             ("module", plain(job.module) + (f" (revision {job.revision})" if job.revision else "")),
             ("state", f"{standing(job)}, attempt {job.attempt}" if job.attempt else standing(job)),
             ("failure", fault(job.failure)),
+            ("note", "it raised nothing, though its module declares events" if silent else ""),
             ("failed", ", ".join(f"{count} {kind}" for kind, count in job.failures.items())),
             ("flow", plain(job.correlation_id)),
             ("event", f"{plain(event.type)} {event.id}"),

@@ -9,6 +9,7 @@ from ion.cli.context import Place, example, in_store
 from ion.cli.job_view import fault, standing, took
 from ion.cli.output import SUBJECT_MOST, array, plain, short
 from ion.management.flows import find_flow, tree_of
+from ion.management.jobs import raised_nothing
 from ion.model.job import Job
 from ion.ports.documents import Documents
 
@@ -39,7 +40,8 @@ def flow(flow_id: str, *, tree: bool) -> None:
             await array(_records(place.documents, found.correlation_id))
             return
         async for rails, job in tree_of(place.ledger, found.correlation_id):
-            click.echo(rails + _line(job))
+            note = "raised nothing" if await raised_nothing(job, place.ledger) else ""
+            click.echo(rails + _line(job, note))
 
     in_store(work)
 
@@ -49,7 +51,7 @@ async def _records(documents: Documents, correlation_id: str) -> AsyncIterator[d
         yield record.document()
 
 
-def _line(job: Job) -> str:
+def _line(job: Job, note: str) -> str:
     """A job in the tree: what it is, how it stands, what it was about."""
     words = [
         plain(job.module),
@@ -58,6 +60,6 @@ def _line(job: Job) -> str:
         took(job) if job.ended_at else "",
         plain(job.event.type),
         plain(job.event.subject, SUBJECT_MOST),
-        fault(job.failure),
+        fault(job.failure) or note,
     ]
     return "  ".join(word for word in words if word)

@@ -77,6 +77,13 @@ async def results_of(job: Job, blobs: Blobs) -> Manifest | None:
     return msgspec.json.decode(content, type=Manifest)
 
 
+async def raised_nothing(job: Job, ledger: Ledger) -> bool:
+    """Whether the job succeeded without raising an event although its module declares some: often a slip."""
+    if job.manifest is None or job.manifest.events or not job.revision:
+        return False
+    return bool((await ledger.revision(job.module, job.revision)).module.emits)
+
+
 # ---- logs -------------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from ion.errors import NotFoundError
 from ion.management import report_page as page
+from ion.management.jobs import raised_nothing
 from ion.management.report_details import Reader
 from ion.management.report_row import CHILDREN_CLOSING, CHILDREN_OPENING, JOB_CLOSING, job_opening
 from ion.management.report_scale import HUES, Scale, runs
@@ -192,7 +193,8 @@ class _Report:
         """Writes a job's row, and gives what comes after it, the last first."""
         job = await self._ledger.get(row.node.id)
         pictured, details = await self._reader.read(job, row.above)
-        file.write(job_opening(job, details, self._scale))
+        silent = await raised_nothing(job, self._ledger)
+        file.write(job_opening(job, details, self._scale, silent=silent))
         children = self._pending(job.id, pictured if len(pictured) == 1 else frozenset())
         if not children:
             return [JOB_CLOSING]

@@ -46,11 +46,12 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     facts: Sequence[tuple[str, str]] = ()
 
 
-def job_opening(job: Job, details: Details, scale: Scale) -> str:
-    """A job's row and what unfolds below it, left open for its children."""
+def job_opening(job: Job, details: Details, scale: Scale, *, silent: bool = False) -> str:
+    """A job's row and what unfolds below it, left open for its children. `silent`: it raised nothing."""
     small, strip = _pictures(details.pictures)
     tries = f' <span class="tag">attempt {job.attempt}</span>' if job.attempt > 1 else ""
     state = "" if job.state is State.RELEASED else f' <span class="tag {job.state}">{job.state}</span>'
+    quiet = ' <span class="tag">raised nothing</span>' if silent else ""
     hold = f' <span class="tag">held: {job.hold}</span>' if job.hold else ""
     short = [(key, value) for key, value in details.insights if value[:1] not in ("[", "{")][:5]
     found = " · ".join(f"{text(key, 24)} <b>{text(value, 40)}</b>" for key, value in short)
@@ -58,7 +59,7 @@ def job_opening(job: Job, details: Details, scale: Scale) -> str:
     took = duration(seconds_between(job.started_at, scale.now if job.state is State.RUNNING else job.ended_at))
     dot = f'<span class="dot" role="img" aria-label="{job.state}" title="{job.state}"></span>'
     subject = f'<span class="subject">{text(job.event.subject, 200)}</span>'
-    line = f'<span class="line"><b>{text(job.module, 60)}</b>{state}{hold}{tries} {subject}</span>'
+    line = f'<span class="line"><b>{text(job.module, 60)}</b>{state}{hold}{quiet}{tries} {subject}</span>'
     return (
         f'<li class="job {job.state}" id="j-{text(job.id)}"><details{" open" if job.state is State.DEAD else ""}>'
         f'<summary class="row"><span class="what">{dot}{small}<span class="words">{line}{facts}</span></span>'

@@ -94,19 +94,22 @@ async def open_flows(ledger: Ledger) -> Sequence[str]:
 
 
 async def outputs(ledger: Ledger, blobs: Blobs, correlation_id: str, most: int) -> tuple[list[Output], int]:
-    """Files that the flow's leaves left: at most `most` of them, and how many there are in all."""
-    parents: set[str] = set()
-    leaves: list[Job] = []
-    async for job in jobs_of(ledger, JobFilter(correlation_id=correlation_id, states=(State.RELEASED,))):
-        parents.add(job.event.parent_id)
-        if job.manifest is not None and job.manifest.files:
-            leaves.append(job)
-    leaves = [job for job in leaves if job.event.id not in parents]
+    """Files that the flow's leaves left: at most `most` of them, and how many there are in all.
+
+    A leaf is a job whose events started nothing. Two passes, so that memory holds ids and not what jobs produced.
+    """
+    which = JobFilter(correlation_id=correlation_id, states=(State.RELEASED,))
+    heard = {job.event.id async for job in jobs_of(ledger, JobFilter(correlation_id=correlation_id)) if job.revision}
     shown: list[Output] = []
-    for job in leaves:
-        if len(shown) >= most or job.manifest is None:
-            break
+    total = 0
+    async for job in jobs_of(ledger, which):
+        if not job.revision or job.manifest is None or not job.manifest.files:
+            continue  # a gateway's job has no revision; its files are the root event's
         text = job.manifest.inline.encode() or await blobs.get_bytes(job.manifest.blob)
-        files = msgspec.json.decode(text, type=Manifest).files
-        shown.extend(Output(module=job.module, subject=job.event.subject, file=f, uri=blobs.uri(f.blob)) for f in files)
-    return shown[:most], sum(job.manifest.files for job in leaves if job.manifest)
+        manifest = msgspec.json.decode(text, type=Manifest)
+        if any(event.id in heard for event in manifest.events):
+            continue
+        total += len(manifest.files)
+        left = manifest.files[: most - len(shown)]
+        shown += [Output(module=job.module, subject=job.event.subject, file=f, uri=blobs.uri(f.blob)) for f in left]
+    return shown, total
