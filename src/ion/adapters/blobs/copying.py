@@ -21,7 +21,7 @@ _STEP = 16 * 1024 * 1024
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[int]:
+def opened(file: Path | str) -> Iterator[int]:
     """The file open for reading; a symbolic link is not followed."""
     source = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
@@ -31,20 +31,20 @@ def opened(file: Path) -> Iterator[int]:
 
 
 @contextmanager
-def created(file: Path, mode: int) -> Iterator[int]:
+def created(file: Path | str, mode: int) -> Iterator[int]:
     """A new file open for writing, with exactly this mode whatever the umask is; removed again if filling it fails."""
     target = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(target, mode)
         yield target
     except BaseException:
-        file.unlink(missing_ok=True)
+        Path(file).unlink(missing_ok=True)
         raise
     finally:
         os.close(target)
 
 
-def linked(source: Path, target: Path) -> bool:
+def linked(source: Path | str, target: Path | str) -> bool:
     """Gives a file a second name; False where that cannot be."""
     try:
         os.link(source, target, follow_symlinks=False)

@@ -24,10 +24,11 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 from ion.adapters.blobs import copying, folders
 from ion.adapters.blobs.paths import check_path, check_prefix
@@ -59,6 +60,8 @@ class FilesystemBlobs(Blobs):
     def __init__(self, root: Path, *, links: bool = False) -> None:
         self._root = root.absolute()
         self._tmp = self._root / ".tmp"
+        self._prefix = f"{self._root}/"
+        self._names = (f"{self._tmp}/{uuid.uuid4().hex}-{number}" for number in count())
         self._links = links
         self._clones = False
 
@@ -96,7 +99,7 @@ class FilesystemBlobs(Blobs):
             copying.write(target, content)
             self._publish(tmp, final)
 
-    def _taken(self, file: Path, info: os.stat_result, final: Path) -> bool:
+    def _taken(self, file: Path, info: os.stat_result, final: str) -> bool:
         """Makes the very file the blob; False where it has to be copied."""
         if info.st_nlink != 1:  # somebody has it under another name, and has not given that up
             return False
@@ -111,28 +114,29 @@ class FilesystemBlobs(Blobs):
             raise
         return True
 
-    def _copy_in(self, file: Path, final: Path, stop: threading.Event | None = None) -> None:
+    def _copy_in(self, file: Path, final: str, stop: threading.Event | None = None) -> None:
         with copying.opened(file) as source, self._temporary() as (tmp, target):
             if not (self._clones and copying.clone(source, target)):
                 copying.copy(source, target, stop)
             self._publish(tmp, final)
 
     @contextmanager
-    def _temporary(self) -> Iterator[tuple[Path, int]]:
+    def _temporary(self) -> Iterator[tuple[str, int]]:
         """A fresh read-only file in `.tmp`, open for writing; its name goes at the end, for by then it has another."""
-        tmp = self._tmp / uuid.uuid4().hex
+        tmp = next(self._names)
         with copying.created(tmp, 0o444) as target:
             yield tmp, target
-            tmp.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(tmp)  # noqa: PTH108  here and below: this is every small file's way, and paths cost
 
-    def _publish(self, file: Path, final: Path) -> None:
+    def _publish(self, file: Path | str, final: str) -> None:
         """Gives a whole file its blob's name; a `delete` may take the empty folder away under our hands."""
         for _ in range(_TRIES):
             try:
                 os.link(file, final, follow_symlinks=False)
             except FileNotFoundError:
-                file.lstat()  # raises if it is the file that is missing
-                folders.make(final.parent, self._root)
+                os.lstat(file)  # raises if it is the file that is missing
+                folders.make(final.rpartition("/")[0], self._prefix)
             else:
                 return
         raise OSError(errno.EBUSY, "its folder is removed again and again")
@@ -152,7 +156,7 @@ class FilesystemBlobs(Blobs):
             await copying.apart(partial(self._copy_out, stored, file))
             return False
 
-    def _copy_out(self, stored: Path, file: Path, stop: threading.Event | None = None) -> None:
+    def _copy_out(self, stored: str, file: Path, stop: threading.Event | None = None) -> None:
         with copying.opened(stored) as source, copying.created(file, 0o644) as target:
             if not (self._clones and copying.clone(source, target)):
                 copying.copy(source, target, stop)
@@ -178,7 +182,7 @@ class FilesystemBlobs(Blobs):
                 yield piece
 
     def uri(self, path: str) -> str:
-        return self._place(path).as_uri()
+        return f"file://{quote(self._place(path))}"
 
     async def link(self, path: str, ttl_s: float) -> str:  # noqa: ARG002 - a file's URI does not expire
         with self._faults("read", path):
@@ -194,7 +198,7 @@ class FilesystemBlobs(Blobs):
         return BlobInfo(path=path, size=found.st_size, modified_s=found.st_mtime)
 
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        files = folders.walk(self._place(check_prefix(prefix)[:-1])) if prefix else self._everything()
+        files = folders.walk(Path(self._place(check_prefix(prefix)[:-1]))) if prefix else self._everything()
         with self._faults("list", prefix):
             while page := await asyncio.to_thread(lambda: [*islice(files, _PAGE)]):
                 for name, info in page:
@@ -207,29 +211,25 @@ class FilesystemBlobs(Blobs):
                 yield path, info
 
     async def delete(self, prefix: str, *, keep: Sequence[str] = ()) -> int:
-        folder = self._place(check_prefix(prefix)[:-1])
-        kept = frozenset(str(self._place(path)) for path in keep)
+        folder = Path(self._place(check_prefix(prefix)[:-1]))
+        kept = frozenset(self._place(path) for path in keep)
         with self._faults("delete", prefix):
             removed = await asyncio.to_thread(folders.clear, folder, kept)
-            folders.prune(folder.parent, self._shard(prefix))
+            folders.prune(folder.parent, self._root / _shard(prefix))
         return removed
 
     # ---- places and faults ------------------------------------------------------------------------------------
 
-    def _shard(self, path: str) -> Path:
-        letters = path.partition("/")[0][:2]
-        return self._root / (letters if letters.isalnum() else "-")
-
-    def _place(self, path: str) -> Path:
+    def _place(self, path: str) -> str:
         """Where a blob lies. Raises InvalidError for what cannot name one."""
-        return self._shard(check_path(path)) / path
+        return f"{self._prefix}{_shard(check_path(path))}/{path}"
 
-    def _size(self, path: str, stored: Path) -> int:
+    def _size(self, path: str, stored: str) -> int:
         return self._info(path, stored).st_size
 
-    def _info(self, path: str, stored: Path) -> os.stat_result:
+    def _info(self, path: str, stored: str) -> os.stat_result:
         try:
-            info = stored.lstat()
+            info = os.lstat(stored)
         except (FileNotFoundError, NotADirectoryError):
             info = None
         if info is None or not stat.S_ISREG(info.st_mode):
@@ -269,15 +269,21 @@ class FilesystemBlobs(Blobs):
         with self._temporary() as (first, target), self._temporary() as (second, _):
             copying.write(target, b"probe")
             with copying.opened(first) as source:
-                third = self._tmp / f"{second.name}.link"
+                third = f"{second}.link"
                 if not copying.linked(second, third):
                     raise UnsupportedError(
                         f"the file system of {self._root} has no hard links, which the blob store needs: "
                         "choose a folder on ext4, xfs, btrfs or the like"
                     )
-                third.unlink()
+                os.unlink(third)  # noqa: PTH108
                 with self._temporary() as (_, other):
                     self._clones = copying.clone(source, other)
+
+
+def _shard(path: str) -> str:
+    """One of 256 folders where the first part of a path is a UUID; what is no plain letter or digit goes into one."""
+    letters = path[:2] if path[1:2] != "/" else path[:1]
+    return letters if letters.isalnum() else "-"
 
 
 def leases_work(folder: Path) -> bool:
@@ -306,6 +312,6 @@ def _source_info(file: Path) -> os.stat_result:
     return info
 
 
-def _piece(stored: Path, start: int, most: int) -> bytes:
+def _piece(stored: str, start: int, most: int) -> bytes:
     with copying.opened(stored) as source:
         return os.pread(source, most, start)

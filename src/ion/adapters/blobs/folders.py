@@ -11,21 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def make(folder: Path, root: Path) -> None:
-    """Makes the folders down to `folder`, below a `root` that exists. Some may be gone again on return: try again.
+def make(folder: str, root: str) -> None:
+    """Makes the folders down to `folder`, below a `root/` that exists. Some may be gone again on return: try again.
 
     The root itself is never made: where it is missing, its disk may just not be mounted.
     """
-    if folder == root:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(root))
-    try:
-        folder.mkdir(mode=0o755)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        make(folder.parent, root)
+    if not os.path.isdir(root):  # noqa: PTH112 - strings here, since each small blob may come by
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), root)
+    place = root.rstrip("/")
+    for part in folder[len(root) :].split("/"):
+        place = f"{place}/{part}"
         with suppress(FileExistsError, FileNotFoundError):
-            folder.mkdir(mode=0o755)
+            os.mkdir(place, 0o755)  # noqa: PTH102 - as above
 
 
 def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
