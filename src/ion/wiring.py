@@ -7,6 +7,7 @@ A store is a folder, `.ion/` beside the pipeline file:
     work/       the folders of running attempts; on the blobs' file system, so that files are linked, not copied
     run/        lock files of dispatchers
     spool/      uploads on their way in
+    settings.json   what holds for everybody who opens the store
 
 What cannot keep the rules together is refused here, when the program starts.
 """
@@ -23,24 +24,26 @@ from pathlib import Path
 import msgspec
 
 from ion.adapters.sqlite.database import Database
-from ion.config.settings import SecretSource, Settings
+from ion.config.settings import Guards, SecretSource, Settings
 from ion.dispatcher.finish import Observer
 from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
 from ion.errors import UnsupportedError
-from ion.model.module import Resources
+from ion.model.job import Job
+from ion.model.module import Resources, Revision
 from ion.ports.bus import Bus
 from ion.ports.documents import Documents
-from ion.ports.executor import Executor
+from ion.ports.executor import Executor, Handler
 from ion.ports.ledger import Ledger
 
 STORE_NAME = ".ion"
+REMEMBERED = "settings.json"
 SPARE_CACHE_S = 2.0
 
 
 def find_store(start: Path, explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The store to work on: the one named, else `ION_HOME`, else `.ion` here or in a folder above."""
     if explicit is not None:
-        return explicit.absolute()
+        return Path(os.path.abspath(explicit))  # noqa: PTH100  `..` is taken out, links stay
     if home := environ.get("ION_HOME"):
         return Path(home).absolute()
     start = start.absolute()
@@ -56,9 +59,10 @@ async def open_store(store: Path, settings: Settings | None = None) -> AsyncIter
     from ion.adapters.ledger.sqlite import SqliteLedger
     from ion.handler import JobHandler
 
-    settings = settings or Settings()
+    settings = settings or _remembered(store)
     for folder in ("blobs", "work", "run", "spool"):
         (store / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    _remember(store, settings)
     async with AsyncExitStack() as stack:
         databases: dict[str, Database] = {}
 
@@ -73,12 +77,39 @@ async def open_store(store: Path, settings: Settings | None = None) -> AsyncIter
         )
         documents = await stack.enter_async_context(SqliteDocuments(await database(settings.documents.kind)))
         bus = await stack.enter_async_context(SqliteBus(await database(settings.bus.kind)))
-        blobs = await stack.enter_async_context(FilesystemBlobs(store / "blobs", links=leases_work(store / "work")))
+        blobs = await stack.enter_async_context(
+            FilesystemBlobs(store / "blobs", links=leases_work(store / "work"), durable=settings.synchronous == "full")
+        )
         _check_durable(ledger, documents, bus)
         if not blobs.guarantees.create_only:
             raise UnsupportedError("the blob store cannot create only what is not there yet; a commit needs that")
         handler = JobHandler(blobs, host=socket.gethostname())
         yield Stores(ledger=ledger, documents=documents, blobs=blobs, bus=bus, handler=handler)
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a pipeline's settings holds for everybody who opens its store, whichever command it is."""
+
+    synchronous: str = "normal"
+    max_jobs: int = Guards().max_jobs
+
+
+def _remembered(store: Path) -> Settings:
+    """What the last pipeline that was served on this store said; the defaults on a new one."""
+    try:
+        kept = msgspec.json.decode((store / REMEMBERED).read_bytes(), type=Remembered)
+    except (FileNotFoundError, msgspec.MsgspecError):  # none yet, or torn by a power cut
+        kept = Remembered()
+    return Settings(synchronous=kept.synchronous, guards=Guards(max_jobs=kept.max_jobs))
+
+
+def _remember(store: Path, settings: Settings) -> None:
+    content = msgspec.json.encode(Remembered(synchronous=settings.synchronous, max_jobs=settings.guards.max_jobs))
+    file = store / REMEMBERED
+    if not file.exists() or file.read_bytes() != content:
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_bytes(content)
+        draft.replace(file)
 
 
 def _check_durable(ledger: Ledger, documents: Documents, bus: Bus) -> None:
@@ -94,21 +125,50 @@ def _check_durable(ledger: Ledger, documents: Documents, bus: Bus) -> None:
 @asynccontextmanager
 async def open_executors(
     store: Path, stores: Stores, settings: Settings, environ: Mapping[str, str]
-) -> AsyncIterator[dict[str, Executor]]:
+) -> AsyncIterator[Mapping[str, Executor]]:
     """Opens the executors of this host, by provider."""
+    executors = _executors(store, stores.handler, settings, environ, guard_links=stores.blobs.guarantees.links)
+    async with AsyncExitStack() as stack:
+        for executor in executors.values():
+            await stack.enter_async_context(executor)
+        yield executors
+
+
+def check_module(revision: Revision, store: Path, settings: Settings, environ: Mapping[str, str]) -> None:
+    """Whether a module can run on this host; nothing is opened or made for the answer.
+
+    Raises:
+        UnsupportedError: it never can. UnavailableError: not now.
+    """
+    from ion.adapters.blobs.filesystem import FilesystemBlobs
+    from ion.handler import JobHandler
+
+    handler = JobHandler(FilesystemBlobs(store / "blobs"), host="")
+    executors = _executors(store, handler, settings, environ, guard_links=False)
+    module = revision.module
+    if module.provider not in executors:
+        raise UnsupportedError(
+            f"module {module.name} is for the provider '{module.provider}', and this Ion has {', '.join(executors)}: "
+            "set `provider: local`, perhaps in a profile"
+        )
+    executors[module.provider].check(revision)
+
+
+def _executors(
+    store: Path, handler: Handler, settings: Settings, environ: Mapping[str, str], *, guard_links: bool
+) -> Mapping[str, Executor]:
     from ion.adapters.executors.local import LocalExecutor
 
     local = LocalExecutor(
         store / "work",
-        stores.handler,
+        handler,
         machine=_machine(settings),
         devices=_devices(settings),
         secrets=functools.partial(_secret, settings.secrets, environ),
         environ=environ,
-        guard_links=stores.blobs.guarantees.links,
+        guard_links=guard_links,
     )
-    async with local:
-        yield {"local": local}
+    return {"local": local}
 
 
 def open_dispatcher(
@@ -118,11 +178,12 @@ def open_dispatcher(
     settings: Settings,
     *,
     observe: Observer,
-    stop_grace_s: float,
+    final: Callable[[Job], bool] = lambda _: False,
+    stop_grace_s: float = 30.0,
 ) -> Dispatcher:
-    """A dispatcher on this host, to be opened by `async with`."""
+    """A dispatcher on this host, to be opened by `async with`; see there for `observe` and `final`."""
     ours = DispatcherSettings(locks=store / "run", max_hops=settings.guards.max_hops, stop_grace_s=stop_grace_s)
-    return Dispatcher(stores, executors, ours, observe=observe, spare=_spare(store))
+    return Dispatcher(stores, executors, ours, observe=observe, spare=_spare(store), final=final)
 
 
 def _machine(settings: Settings) -> Resources:

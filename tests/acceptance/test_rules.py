@@ -69,13 +69,14 @@ def test_what_waits_for_a_removed_module_becomes_dead(pipeline: "Pipeline") -> N
     """Its jobs are dead letters with a sentence, and run when the module is back and they are retried."""
     pipeline.write("""
 ion: 1
+name: letters
 modules:
   gone:
     command: [sh, -c, 'echo ran >> TRACES; [ -e mended ]']
     on: go
     retries: {module: 5, backoff: 10m, backoff_most: 10m}
 """)
-    pipeline.write("ion: 1\nmodules: {kept: {command: 'true', on: other}}\n", "fewer.yaml")
+    pipeline.write("ion: 1\nname: letters\nmodules: {kept: {command: 'true', on: other}}\n", "fewer.yaml")
     process = pipeline.start("run", "--event", "go", "--retries")
     pipeline.until(lambda: list(pipeline.traced()) == ["ran"] and last(pipeline, "gone").state is State.WAITING)
     process.send_signal(signal.SIGINT)
@@ -136,7 +137,7 @@ modules:
     for number in range(10):
         (pipeline.folder / f"{number}.txt").write_text("")
     said = pipeline.ion("run", "--event", "go", "--each", "*.txt", code=1)
-    assert "jobs wait for bad, which is paused" in said
+    assert "waiting for bad, which is paused" in said
     states = Counter(job.state for job in pipeline.jobs("bad"))
     assert states[State.DEAD] in (3, 4)  # one more may have been running when the third died
     assert states[State.WAITING] == 10 - states[State.DEAD]

@@ -88,7 +88,7 @@ def test_a_broken_promise_is_found(bench: "Bench", flow: Event, damage: Damage, 
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (stray, "note: nobody/1/x: 1 blobs that no job names"),
+        (stray, "note: nobody/1/x: 1 blob that no job names"),
         (sql("DELETE FROM jobs WHERE module = 'count'"), "has no job of module count, which hears 'face'"),
     ],
 )

@@ -160,7 +160,10 @@ def test_retry_refuses_jobs_that_are_not_dead_and_changes_none(bench: "Bench", f
     """One job that cannot be retried refuses them all, with its state."""
     (dead,), (released,) = bench.jobs("count"), bench.jobs("detect")
     refused = bench.ion("job", "retry", dead.id, released.id, code=2).stderr
-    assert f"job {released.id} is released: only dead and cancelled jobs can be retried" in refused
+    assert (
+        f"job {released.id} is released: only dead and cancelled jobs, and those held by a guard, can be retried"
+        in refused
+    )
     assert bench.job(dead.id).state is State.DEAD
 
 

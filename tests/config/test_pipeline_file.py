@@ -61,6 +61,7 @@ def test_a_full_pipeline_is_typed_and_complete(load: Load, tmp_path: Path) -> No
         emits=("face_detected", "no_face"),
         image="ghcr.io/acme/detect:1",
         command=("python", "detect.py"),
+        origin=str(tmp_path.resolve() / "ion.yaml"),
         folder=str(tmp_path.resolve()),
         env={"THRESHOLD": "0.7"},
         secrets={"API_KEY": "vision-key"},

@@ -26,6 +26,7 @@ SHM = Path("/dev/shm")
 
 class TestFilesystemBlobs(BlobsConformance):
     links = False
+    durable = False
 
     @pytest.fixture(autouse=True)
     def root(self, tmp_path: Path) -> Path:
@@ -33,7 +34,7 @@ class TestFilesystemBlobs(BlobsConformance):
         return self.folder
 
     def open_blobs(self) -> AbstractAsyncContextManager[Blobs]:
-        return FilesystemBlobs(self.folder, links=self.links)
+        return FilesystemBlobs(self.folder, links=self.links, durable=self.durable)
 
     def elsewhere(self) -> str:
         return f"""
@@ -47,6 +48,10 @@ def open_blobs():
 
 class TestFilesystemBlobsWithLinks(TestFilesystemBlobs):
     links = True
+
+
+class TestFilesystemBlobsWithPowerCuts(TestFilesystemBlobs):
+    durable = True
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from ion.config.settings import Front
 from ion.errors import UnavailableError
 from ion.gateway.front import front_api
-from ion.gateway.serve import serve, serving
+from ion.gateway.serve import bound, serving
 from ion.gateway.spool import Spool, clear
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ FILE = b'--B\r\nContent-Disposition: form-data; name="f"; filename="a.bin"\r\n\r
 async def served(place: "Place", **changes: object) -> AsyncIterator[int]:
     settings = msgspec.structs.replace(Front(), **changes)
     app = front_api(ledger=place.ledger, blobs=place.blobs, settings=settings, spool=place.spool)
-    async with serving(app, "127.0.0.1", 0, stop_s=1) as port:
-        yield port
+    with bound("127.0.0.1", 0) as listening:
+        async with serving(app, listening, stop_s=1) as port:
+            yield port
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -152,28 +153,31 @@ async def test_serving_leaves_signals_to_its_host(place: "Place") -> None:
         await talk(port, lambda reader, writer: reader.read())
 
 
-async def test_serving_ends_when_it_is_cancelled(place: "Place") -> None:
-    """`serve` goes on until its task is cancelled, and then has let go of the port."""
-    app = front_api(ledger=place.ledger, blobs=place.blobs, settings=Front(), spool=place.spool)
-    async with serving(app, "127.0.0.1", 0) as port:
-        pass
-    task = asyncio.create_task(serve(app, "127.0.0.1", port))
-    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=5)) as client:
+async def test_a_port_that_was_served_is_free_again(place: "Place") -> None:
+    """Serving lets go of its port, also when it is ended by a cancellation."""
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def serve() -> None:
+        async with served(place) as port:
+            ready.set_result(port)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(serve())
+    port = await ready
+    async with httpx.AsyncClient() as client:
         assert (await client.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with serving(app, "127.0.0.1", port) as again:
-        assert again == port
+    with bound("127.0.0.1", port) as listening:
+        assert listening.getsockname()[1] == port
 
 
 async def test_a_port_that_is_taken_is_told(place: "Place") -> None:
     """The error names the address and the setting that chooses another."""
     async with served(place) as port:
-        app = front_api(ledger=place.ledger, blobs=place.blobs, settings=Front(), spool=place.spool)
-        with pytest.raises(UnavailableError, match=rf"127.0.0.1:{port}.*front.port"):
-            async with serving(app, "127.0.0.1", port):
-                pass
+        with pytest.raises(UnavailableError, match=rf"127.0.0.1:{port}.*front.port"), bound("127.0.0.1", port):
+            pass
 
 
 HOLDING = """

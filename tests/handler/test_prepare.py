@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ion.adapters.blobs.filesystem import LINK_FROM
-from ion.errors import ContractError, ExistsError, NotFoundError, UnavailableError
+from ion.errors import ContractError, ExistsError, InvalidError, NotFoundError, UnavailableError
 from ion.messaging import codec, trace
 from ion.model.event import FileRef
 
@@ -115,7 +115,7 @@ async def test_spilled_data_that_is_no_json_is_refused(attempt: "Attempt") -> No
     """A data document that cannot be read fails the job for good, with one sentence."""
     await attempt.blobs.put_bytes("root/1/x/data.json", b"{")
     attempt.event = msgspec.structs.replace(attempt.event, dataref="root/1/x/data.json")
-    with pytest.raises(ContractError, match=r"root/1/x/data\.json is not JSON"):
+    with pytest.raises(InvalidError, match=r"root/1/x/data\.json is not JSON"):
         await attempt.prepare()
 
 

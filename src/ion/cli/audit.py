@@ -7,6 +7,7 @@ import click
 from ion.cli.context import Place, example, in_store
 from ion.cli.output import document, plain, remark
 from ion.management.audit import Finding, Severity, audit
+from ion.management.report_text import many
 
 
 @click.command("audit", epilog=example("ion audit", "ion audit --json"))
@@ -27,5 +28,5 @@ def audit_command(*, as_json: bool) -> None:
         for finding in findings:
             click.echo(f"{finding.severity}: {plain(finding.about)}: {plain(finding.message)}")
     faults = sum(finding.severity is Severity.FAULT for finding in findings)
-    remark(f"{faults} faults, {len(findings) - faults} notes")
+    remark(f"{many(faults, 'fault')}, {many(len(findings) - faults, 'note')}")
     sys.exit(1 if faults else 0)

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 STORE_NAME = ".ion"
 DATABASE = "ion.db"
+CONFIG = ".ioncli.yaml"
+"""In the home folder, unless `--config` names another."""
 """A folder with this file in it is a store."""
 
 
@@ -130,7 +132,7 @@ def serving_store(folder: Path, endpoint: str) -> Path:
     chosen = click.get_current_context().find_root().params
     refuse_remote({**chosen, "endpoint": chosen.get("endpoint") or endpoint})
     named = chosen.get("store") or os.environ.get("ION_HOME")
-    return Path(named or folder / STORE_NAME).absolute()
+    return Path(os.path.abspath(named or folder / STORE_NAME))  # noqa: PTH100  `..` is taken out, links stay
 
 
 def refuse_remote(chosen: dict[str, Any]) -> None:
@@ -141,8 +143,9 @@ def refuse_remote(chosen: dict[str, Any]) -> None:
         )
 
 
-def _configured_endpoint(config: Path | None) -> str:
-    if config is None:
+def _configured_endpoint(given: Path | None) -> str:
+    config = given or Path.home() / CONFIG
+    if given is None and not config.is_file():
         return ""
     import yaml
 
@@ -150,7 +153,7 @@ def _configured_endpoint(config: Path | None) -> str:
         settings = yaml.safe_load(config.read_bytes())
     except (OSError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidError(f"the file {config} given by --config cannot be read: {reason}") from error
+        raise InvalidError(f"the configuration {config} cannot be read: {reason}") from error
     return str(settings.get("endpoint") or "") if isinstance(settings, dict) else ""
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +12,11 @@ from ion.cli.output import remark
 from ion.config.pipeline import Pipeline
 from ion.dispatcher.finish import Observer, Progress
 from ion.dispatcher.service import Dispatcher, Stores
-from ion.errors import InvalidError, UnavailableError, UnsupportedError
+from ion.errors import InvalidError, UnavailableError
 from ion.management.registry import apply_modules, lift_breakers
-from ion.model.module import Module, revise
-from ion.ports.executor import Executor
-from ion.wiring import actor, open_dispatcher, open_executors, open_store
+from ion.model.job import Job
+from ion.model.module import revise
+from ion.wiring import actor, check_module, open_dispatcher, open_executors, open_store
 
 T = TypeVar("T")
 
@@ -56,6 +56,10 @@ class Host:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def stop(self) -> None:
+        """Ends the dispatcher's work in order, as leaving the context would; what it still does can be shown."""
+        await self._dispatcher.stop()
+
     def _on_signals(self, asked: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
 
@@ -74,46 +78,42 @@ class Host:
 
 @asynccontextmanager
 async def hosting(
-    store: Path, pipeline: Pipeline, modules: Sequence[Module], *, grace_s: float, strict: bool
+    store: Path, pipeline: Pipeline, *, grace_s: float, strict: bool, final: Callable[[Job], bool] = lambda _: False
 ) -> AsyncIterator[Host]:
-    """Opens a store, registers the modules and dispatches until the context is left.
+    """Opens a store, registers the pipeline's modules and dispatches until the context is left.
 
     Args:
         store: Its folder; made when missing.
-        pipeline: Its settings, and its name.
-        modules: To register, in place of what the pipeline had.
+        pipeline: Its settings and modules; these take the place of those that it had.
         grace_s: How long running jobs may take to end when the context is left.
         strict: Refuse a module that cannot run now, instead of holding it until it can.
+        final: For which jobs a module's own failure is not tried again.
 
     Raises:
         UnsupportedError: a module can never run here.
         InvalidError: a module cannot run now, and `strict`.
     """
+    _check(pipeline, store, strict=strict)
     steps: asyncio.Queue[Progress] = asyncio.Queue()
     observe: Observer = steps.put_nowait
     async with (
         open_store(store, pipeline.settings) as stores,
         open_executors(store, stores, pipeline.settings, os.environ) as executors,
     ):
-        _check(modules, executors, strict=strict)
-        await apply_modules(stores.ledger, stores.bus, modules, pipeline=pipeline.name, actor=actor())
-        await lift_breakers(stores.ledger, [module.name for module in modules], actor())
-        opened = open_dispatcher(store, stores, executors, pipeline.settings, observe=observe, stop_grace_s=grace_s)
+        await apply_modules(stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor=actor())
+        await lift_breakers(stores.ledger, [module.name for module in pipeline.modules], actor())
+        opened = open_dispatcher(
+            store, stores, executors, pipeline.settings, observe=observe, final=final, stop_grace_s=grace_s
+        )
         async with opened as dispatcher:
             yield Host(stores, dispatcher, steps)
 
 
-def _check(modules: Sequence[Module], executors: Mapping[str, Executor], *, strict: bool) -> None:
-    for module in modules:
-        executor = executors.get(module.provider)
-        if executor is None:
-            raise UnsupportedError(
-                f"module {module.name} is for the provider '{module.provider}', and this Ion has "
-                f"{', '.join(executors)}: set `provider: local`, perhaps in a profile"
-            )
+def _check(pipeline: Pipeline, store: Path, *, strict: bool) -> None:
+    for module in pipeline.modules:
         try:
-            executor.check(revise(module))
+            check_module(revise(module), store, pipeline.settings, os.environ)
         except UnavailableError as error:
             if strict:
                 raise InvalidError(str(error)) from error
-            remark(f"module {module.name} is held: {error}")
+            remark(f"held: {error}")

@@ -88,7 +88,7 @@ def _meant(error: BaseException) -> BaseException:
         case InvalidError() | ConflictError() | UnsupportedError():
             return Refusal(str(error))
         case UnavailableError():
-            return Later(f"{str(error).rstrip('.')}; try again")
+            return Later(str(error))
         case KeyboardInterrupt():
             return click.exceptions.Exit(130)
         case _:

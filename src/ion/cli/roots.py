@@ -4,10 +4,12 @@ import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import click
+
 from ion.cli.context import key_values
 from ion.errors import InvalidError
 from ion.management.events import RootEvent, RootFile
-from ion.management.graph import Graph
+from ion.management.graph import Graph, Severity
 
 
 def root_events(
@@ -48,6 +50,13 @@ def matching(pattern: str) -> Sequence[Path]:
     if not found:
         raise InvalidError(f"--each '{pattern}' matches no file: quote the pattern, and mind the folder")
     return found
+
+
+def warn(graph: Graph) -> None:
+    """Says on standard error what is most likely a mistake; `ion graph` says the rest as well."""
+    for problem in graph.problems():
+        if problem.severity is Severity.WARNING:
+            click.echo(f"{problem.severity}: {problem.message}", err=True)
 
 
 def require_heard(graph: Graph, event_type: str) -> None:

@@ -14,7 +14,7 @@ from ion.cli.context import example, serving_store, start_logging
 from ion.cli.hosting import STOP_GRACE_S, Host, hosting
 from ion.cli.live import reporter
 from ion.cli.output import here, plain, remark
-from ion.cli.roots import require_heard, root_events
+from ion.cli.roots import require_heard, root_events, warn
 from ion.cli.show import Show
 from ion.cli.summary import summarise
 from ion.config.load import load_pipeline
@@ -22,21 +22,22 @@ from ion.config.pipeline import Pipeline
 from ion.errors import InvalidError
 from ion.management.events import RootEvent, raise_events
 from ion.management.graph import Graph
-from ion.management.registry import without_retries
+from ion.management.report_text import many
 from ion.management.run import Result, conclude, open_flows, until_quiet
-from ion.model.module import Module
+from ion.model.ids import new_id
+from ion.model.job import Job
 from ion.ports.ledger import Ledger
 
 GATEWAY = "cli"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is to do: a pipeline, its modules as they are to run, and the root events (none: go on)."""
+    """What a run is to do: a pipeline and the root events (none: go on). Without `retries` a failure is final."""
 
     pipeline: Pipeline
-    modules: tuple[Module, ...]
     roots: Sequence[RootEvent]
     store: Path
+    retries: bool
     as_json: bool
     plain: bool
 
@@ -71,29 +72,32 @@ def run(
     store = serving_store(pipeline.folder, pipeline.settings.endpoint)
     roots = root_events(event_type, **given)
     graph = Graph.of(pipeline.modules, [event_type] if event_type else [])
-    for problem in graph.problems():
-        click.echo(f"{problem.severity}: {problem.message}", err=True)
+    warn(graph)
     if event_type is not None:
         require_heard(graph, event_type)
-    modules = pipeline.modules if retries else tuple(without_retries(module) for module in pipeline.modules)
-    plan = Plan(pipeline=pipeline, modules=modules, roots=roots, store=store, as_json=as_json, plain=as_lines)
+    plan = Plan(pipeline=pipeline, roots=roots, store=store, retries=retries, as_json=as_json, plain=as_lines)
     sys.exit(asyncio.run(_carry_out(plan)))
 
 
 async def _carry_out(plan: Plan) -> int:
     """Runs the plan; the exit code."""
     remark(f"store: {here(str(plan.store))}")
-    async with hosting(plan.store, plan.pipeline, plan.modules, grace_s=STOP_GRACE_S, strict=True) as host:
-        flows = await _flows(plan, host)
-        shown = reporter(
-            plan.modules, sorted({root.type for root in plan.roots}), as_json=plan.as_json, plain=plan.plain
-        )
+    ours: set[str] = set()
+
+    def final(job: Job) -> bool:
+        return not plan.retries and job.correlation_id in ours
+
+    async with hosting(plan.store, plan.pipeline, grace_s=STOP_GRACE_S, strict=True, final=final) as host:
+        flows = await _flows(plan, host, ours)
+        types = sorted({root.type for root in plan.roots})
+        shown = reporter(plan.pipeline.modules, types, as_json=plan.as_json, plain=plan.plain)
         async with Show(host, shown, flows) as show:
             results = await host.until(_results(host.stores.ledger, flows), *show.tasks)
+            if results is None:
+                remark(f"stopping: running jobs have {STOP_GRACE_S:g} s to end; once more gives them up now")
+                await host.stop()
             await show.finish(results or ())
-        if results is None:
-            remark(f"stopping: running jobs have {STOP_GRACE_S:g} s to end; once more gives them up now")
-        elif not plan.as_json:
+        if results is not None and not plan.as_json:
             for result in results:
                 await summarise(result, host.stores)
     if results is None:
@@ -103,19 +107,21 @@ async def _carry_out(plan: Plan) -> int:
     return 0 if all(result.ok for result in results) else 1
 
 
-async def _flows(plan: Plan, host: Host) -> Sequence[str]:
-    """The flows to run to their end: the new one, or all that are open."""
+async def _flows(plan: Plan, host: Host, ours: set[str]) -> Sequence[str]:
+    """The flows to run to their end, the new one or all that are open; `ours` has them before a job of them starts."""
     ledger = host.stores.ledger
     waiting = await open_flows(ledger)
     if not plan.roots:
-        remark(
-            f"going on with {_count(len(waiting), 'open flow')}" if waiting else "no flow is open; raise one: --event"
-        )
+        remark(f"going on with {many(len(waiting), 'open flow')}" if waiting else "no flow is open; raise an event")
+        ours.update(waiting)
         return waiting
     if waiting:
-        remark(f"{_count(len(waiting), 'open flow')} of this store go on beside it")
-    raised = await raise_events(plan.roots, gateway=GATEWAY, ledger=ledger, blobs=host.stores.blobs)
-    return list(dict.fromkeys(one.event.correlation_id for one in raised))
+        remark(f"beside it, {many(len(waiting), 'open flow')} of this store will go on")
+    flow = new_id()
+    ours.add(flow)
+    roots = [msgspec.structs.replace(root, correlation_id=flow) for root in plan.roots]
+    await raise_events(roots, gateway=GATEWAY, ledger=ledger, blobs=host.stores.blobs)
+    return (flow,)
 
 
 async def _results(ledger: Ledger, flows: Sequence[str]) -> Sequence[Result]:
@@ -127,7 +133,3 @@ def _require_taken(plan: Plan, results: Sequence[Result]) -> None:
     if plan.roots and not any(module != GATEWAY for result in results for module, _ in result.tally):
         types = ", ".join(sorted({plain(root.type) for root in plan.roots}))
         raise InvalidError(f"no module took '{types}': the filters of all that hear it turned it away")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

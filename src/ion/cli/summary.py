@@ -27,11 +27,13 @@ async def summarise(result: Result, stores: Stores) -> None:
         click.echo(f"  {result.stuck}")
     for job in result.failed[:FAILED_SHOWN]:
         why = plain(job.failure.message) if job.failure else job.state.value
-        click.echo(f"  ✗ {plain(job.module)}  {short(job.id)}  {plain(job.event.subject)}: {why}")
+        about = "  ".join(filter(None, (plain(job.module), short(job.id), plain(job.event.subject))))
+        click.echo(f"  ✗ {about}: {why}")
     if len(result.failed) > FAILED_SHOWN:
         click.echo(f"  … and {len(result.failed) - FAILED_SHOWN} more: ion job list --state dead")
     await _files(result.correlation_id, stores)
-    _next(result)
+    if stores.ledger.guarantees.durable:  # else there is nothing left to look at
+        _next(result)
 
 
 async def _files(correlation_id: str, stores: Stores) -> None:

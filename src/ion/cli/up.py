@@ -8,9 +8,10 @@ import click
 import msgspec
 
 from ion.cli.context import example, serving_store, start_logging
-from ion.cli.hosting import STOP_GRACE_S, Host, hosting
+from ion.cli.hosting import STOP_GRACE_S, hosting
 from ion.cli.live import PlainLines
 from ion.cli.output import here, remark
+from ion.cli.roots import warn
 from ion.cli.show import Show
 from ion.config.load import load_pipeline
 from ion.config.pipeline import Pipeline
@@ -32,8 +33,7 @@ def up(file: Path, profile: str, port: int | None, grace_s: float) -> None:
     start_logging()
     pipeline = load_pipeline(file, profile=profile, environ=os.environ)
     store = serving_store(pipeline.folder, pipeline.settings.endpoint)
-    for problem in Graph.of(pipeline.modules).problems():
-        click.echo(f"{problem.severity}: {problem.message}", err=True)
+    warn(Graph.of(pipeline.modules))
     front = pipeline.settings.front
     asyncio.run(_serve(pipeline, store, front if port is None else msgspec.structs.replace(front, port=port), grace_s))
 
@@ -41,19 +41,18 @@ def up(file: Path, profile: str, port: int | None, grace_s: float) -> None:
 async def _serve(pipeline: Pipeline, store: Path, front: Front, grace_s: float) -> None:
     from ion.gateway.front import front_api
     from ion.gateway.limits import bind_host
-    from ion.gateway.serve import serving
+    from ion.gateway.serve import bound, serving
 
-    host_name = bind_host(front)
+    name = bind_host(front)
     remark(f"store: {here(str(store))}")
-    async with hosting(store, pipeline, pipeline.modules, grace_s=grace_s, strict=False) as host:
-        app = front_api(ledger=host.stores.ledger, blobs=host.stores.blobs, settings=front, spool=store / "spool")
-        async with serving(app, host_name, front.port) as port:
-            click.echo(f"front API: http://{host_name}:{port}/")
-            await _until_stopped(pipeline, host)
-        remark(f"stopping: running jobs have {grace_s:g} s to end; once more gives them up now")
-
-
-async def _until_stopped(pipeline: Pipeline, host: Host) -> None:
-    async with Show(host, PlainLines({module.name: module for module in pipeline.modules})) as show:
-        await host.until(asyncio.Event().wait(), *show.tasks)
-        await show.finish(())
+    # The port comes first: if it is taken, nothing of the store has been changed.
+    with bound(name, front.port) as listening:
+        async with hosting(store, pipeline, grace_s=grace_s, strict=False) as host:
+            app = front_api(ledger=host.stores.ledger, blobs=host.stores.blobs, settings=front, spool=store / "spool")
+            async with Show(host, PlainLines({module.name: module for module in pipeline.modules})) as show:
+                async with serving(app, listening) as port:
+                    click.echo(f"front API: http://{name}:{port}/")
+                    await host.until(asyncio.Event().wait(), *show.tasks)
+                remark(f"stopping: running jobs have {grace_s:g} s to end; once more gives them up now")
+                await host.stop()
+                await show.finish(())

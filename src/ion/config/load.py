@@ -148,7 +148,8 @@ def _typed(tree: Table, path: Path, *, profile: str, endpoint: str) -> Pipeline:
 
 def _module(tree: Table, name: str, spec: Mapping[str, object], pipeline: Pipeline) -> Module:
     try:
-        return build_module(name, spec, pipeline=pipeline.name, folder=pipeline.folder, mounts=pipeline.settings.mounts)
+        origin = pipeline.folder / pipeline.path.name
+        return build_module(name, spec, pipeline=pipeline.name, origin=origin, mounts=pipeline.settings.mounts)
     except PipelineError:
         raise
     except InvalidError as error:

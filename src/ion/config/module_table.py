@@ -234,7 +234,7 @@ DEFAULTS = Section(name="defaults", doc="What every module has.", build=dict[str
 
 
 def build_module(
-    name: str, spec: Mapping[str, Any], *, pipeline: str, folder: Path, mounts: Mapping[str, MountSource]
+    name: str, spec: Mapping[str, Any], *, pipeline: str, origin: Path, mounts: Mapping[str, MountSource]
 ) -> Module:
     """The module that a decoded section describes. Raises InvalidError where a mount is not for its provider."""
     values = dict(spec)
@@ -243,7 +243,7 @@ def build_module(
     values["emits"] = tuple(dict.fromkeys(values.get("emits", ())))
     if "workdir" in values:
         values["workdir"] = values["workdir"].path
-    return Module(name=name, pipeline=pipeline, folder=str(folder), **values)
+    return Module(name=name, pipeline=pipeline, origin=str(origin), folder=str(origin.parent), **values)
 
 
 def _mounted(mount: MountSpec, provider: str, mounts: Mapping[str, MountSource]) -> Mount:

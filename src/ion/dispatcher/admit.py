@@ -15,6 +15,7 @@ import msgspec
 from ion.dispatcher.backoff import Backoff, persist
 from ion.errors import UnavailableError
 from ion.messaging.filters import compile_filters
+from ion.messaging.spilled import restored
 from ion.model.event import Event, utc_now
 from ion.model.ids import foreign_event_id, job_id
 from ion.model.job import Failure, FailureClass, Hold, Job, State
@@ -29,11 +30,19 @@ RECEIVE_MOST = 200
 RECEIVE_WAIT_S = 30.0
 
 
-def jobs_for(event: Event, subscribers: Iterable[Subscriber], *, max_hops: int) -> list[Job]:
-    """The jobs that an event starts; one a module, though several of its subscriptions may want the event."""
-    wanted = dict.fromkeys(s.module for s in subscribers if _passes(s.subscription, event))
+def jobs_for(event: Event, subscribers: Iterable[Subscriber], *, max_hops: int, seen: Event | None = None) -> list[Job]:
+    """The jobs that an event starts; one a module, though several of its subscriptions may want the event.
+
+    `seen` is the event as filters are to see it, where its data lies in a blob; see `as_seen`.
+    """
+    wanted = dict.fromkeys(s.module for s in subscribers if _passes(s.subscription, seen or event))
     hold = Hold.HOPS if event.hops >= max_hops else None
     return [Job(id=job_id(event.id, module), module=module, event=event, hold=hold) for module in wanted]
+
+
+async def as_seen(event: Event, subscribers: Iterable[Subscriber], blobs: Blobs) -> Event:
+    """The event for filters to look at: with its data if any of them may ask for it."""
+    return await restored(event, blobs) if any(s.subscription.filters for s in subscribers) else event
 
 
 def _passes(subscription: Subscription, event: Event) -> bool:
@@ -86,8 +95,10 @@ class Admission:
             if delivery.event is None:
                 jobs.append(await self._poisoned(delivery))
             else:
-                wanted = [s for s in subscribers if s.subscription.type == delivery.event.type]
-                jobs.extend(jobs_for(delivery.event, wanted, max_hops=self._max_hops))
+                event = delivery.event
+                wanted = [s for s in subscribers if s.subscription.type == event.type]
+                seen = await as_seen(event, wanted, self._blobs)
+                jobs.extend(jobs_for(event, wanted, max_hops=self._max_hops, seen=seen))
         await self._ledger.admit(jobs)
 
     async def _poisoned(self, delivery: Delivery) -> Job:

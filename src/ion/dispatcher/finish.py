@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from ion.dispatcher.backoff import persist
-from ion.dispatcher.retry import decide
+from ion.dispatcher.retry import decide, is_modules_own
 from ion.errors import NotFoundError, UnavailableError
 from ion.model.job import Failure, FailureClass, Job, State
 from ion.model.manifest import ManifestRef, execution_prefix
@@ -53,9 +53,18 @@ Observer = Callable[[Progress], None]
 class Finish:
     """Settles ended attempts for one dispatcher."""
 
-    def __init__(self, ledger: Ledger, documents: Documents, blobs: Blobs, *, owner: str, observe: Observer) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        documents: Documents,
+        blobs: Blobs,
+        *,
+        owner: str,
+        observe: Observer,
+        final: Callable[[Job], bool] = lambda _: False,
+    ) -> None:
         self._ledger, self._documents, self._blobs = ledger, documents, blobs
-        self._owner, self._observe = owner, observe
+        self._owner, self._observe, self._final = owner, observe, final
         self.giving_up = False
 
     async def finish(self, status: Status, executor: Executor) -> None:
@@ -106,6 +115,8 @@ class Finish:
             return Cancel(reason=failure.message)
         if self.giving_up and failure.kind is FailureClass.LOST:
             return GiveBack(reason=failure.message)
+        if is_modules_own(failure) and self._final(job):
+            return Bury(failure=failure)
         revision = await self._ledger.revision(job.module, job.revision)
         now = await self._ledger.now()
         return decide(job, failure, revision.module, now=now, chance=random.random())  # noqa: S311  jitter

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ion.dispatcher.admit import jobs_for
+from ion.dispatcher.admit import as_seen, jobs_for
 from ion.dispatcher.backoff import Backoff
 from ion.errors import IonError, UnavailableError
+from ion.messaging.spilled import restored
 from ion.model.event import Event
 from ion.model.job import Job
 from ion.model.manifest import Manifest, ManifestRef
@@ -106,11 +107,18 @@ class Relay:
             await self._documents.put(records)
 
     async def _hand_on(self, producer: str, events: Sequence[Event]) -> None:
-        await self._documents.put([event_meta(event, producer, self._blobs.uri) for event in events])
+        small = [event_meta(event, producer, self._blobs.uri) for event in events if not event.dataref]
+        if small:
+            await self._documents.put(small)
+        for event in events:
+            if event.dataref:  # one at a time: its data may be large
+                whole = await restored(event, self._blobs)
+                await self._documents.put([event_meta(whole, producer, self._blobs.uri)])
         children: list[Job] = []
         for event in events:
             subscribers = await self._ledger.subscribers(event.type)
-            children.extend(jobs_for(event, subscribers, max_hops=self._max_hops))
+            seen = await as_seen(event, subscribers, self._blobs)
+            children.extend(jobs_for(event, subscribers, max_hops=self._max_hops, seen=seen))
         if children:
             await self._ledger.admit(children)
         await self._bus.publish(events)

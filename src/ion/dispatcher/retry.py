@@ -7,6 +7,13 @@ from ion.model.module import Module, Retries
 from ion.ports.ledger import Bury, Retry
 
 
+def is_modules_own(failure: Failure) -> bool:
+    """Whether the module failed by itself or was ended, and not because its dispatcher, host or stores did."""
+    return failure.kind is not FailureClass.INFRASTRUCTURE and (
+        failure.kind is not FailureClass.LOST or failure.exit_code is not None
+    )
+
+
 def decide(job: Job, failure: Failure, module: Module, *, now: datetime, chance: float) -> Retry | Bury:
     """Whether the job is tried again, and after how long.
 

@@ -22,6 +22,7 @@ from ion.dispatcher.relay import Relay
 from ion.dispatcher.slots import Slots
 from ion.errors import IonError, UnavailableError
 from ion.model.ids import new_id
+from ion.model.job import Failure, FailureClass, Job
 from ion.ports.blobs import Blobs
 from ion.ports.bus import Bus
 from ion.ports.documents import Documents
@@ -65,6 +66,9 @@ def _ignore(_: Progress) -> None:
 class Dispatcher:
     """Opened by `async with`; works until `stop`, or until the context is left.
 
+    `observe` is told of each step, `spare` tells the free part of the disk (0 to 1), and `final` says for which jobs a
+    module's own failure is not tried again, whatever the module's retries are.
+
     Leaving it by an error or a second interrupt ends running jobs at once and gives them back.
     """
 
@@ -76,6 +80,7 @@ class Dispatcher:
         *,
         observe: Observer = _ignore,
         spare: Callable[[], float] = lambda: 1.0,
+        final: Callable[[Job], bool] = lambda _: False,
     ) -> None:
         self.id = new_id()
         self._stores, self._executors, self._settings = stores, executors, settings
@@ -94,7 +99,7 @@ class Dispatcher:
         self._loops: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         ledger = stores.ledger
-        self._finish = Finish(ledger, stores.documents, stores.blobs, owner=self.id, observe=self._note)
+        self._finish = Finish(ledger, stores.documents, stores.blobs, owner=self.id, observe=self._note, final=final)
         self._relay = Relay(
             ledger, stores.documents, stores.blobs, stores.bus, owner=self.id, max_hops=settings.max_hops
         )
@@ -307,7 +312,8 @@ class Dispatcher:
             self._finish.giving_up = True
             for (job, attempt), (_, provider) in list(self._running.jobs.items()):
                 executor = self._executors[provider]
-                await executor.cancel(Handle(scope=executor.guarantees.scope, job=job, attempt=attempt))
+                stopped = Failure(kind=FailureClass.LOST, message="its dispatcher stopped")
+                await executor.cancel(Handle(scope=executor.guarantees.scope, job=job, attempt=attempt), stopped)
             await self._settled_within(self._settings.stop_grace_s + 10.0)
 
     async def _settled_within(self, seconds: float, *, hurried: bool = False) -> bool:

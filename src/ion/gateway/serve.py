@@ -22,20 +22,9 @@ STOP_S = 10
 IDLE_S = 15
 
 
-async def serve(app: "ASGIApp", host: str, port: int) -> None:
-    """Serves until cancelled; see `serving`."""
-    async with serving(app, host, port):
-        await asyncio.get_running_loop().create_future()
-
-
 @asynccontextmanager
-async def serving(app: "ASGIApp", host: str, port: int, *, stop_s: int = STOP_S) -> AsyncGenerator[int]:
-    """Serves while the context is open; gives the port that was bound (0 asks for a free one).
-
-    Raises:
-        UnavailableError: the address cannot be bound; says why.
-    """
-    listening = _bound(host, port)
+async def serving(app: "ASGIApp", listening: socket.socket, *, stop_s: int = STOP_S) -> AsyncGenerator[int]:
+    """Serves on a socket of `bound` while the context is open; gives its port."""
     server = _server(app, stop_s)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="front-api")
     try:
@@ -43,7 +32,6 @@ async def serving(app: "ASGIApp", host: str, port: int, *, stop_s: int = STOP_S)
     finally:
         server.should_exit = True
         await _ended(task)
-        listening.close()
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -57,8 +45,19 @@ async def _ended(task: asyncio.Task[None]) -> None:
         raise
 
 
+@contextlib.contextmanager
+def bound(host: str, port: int) -> Generator[socket.socket]:
+    """A socket bound and listening already, so that a client who was told the port is never refused; 0: a free one.
+
+    Raises:
+        UnavailableError: the address cannot be bound; says why.
+    """
+    listening = _bound(host, port)
+    with listening:
+        yield listening
+
+
 def _bound(host: str, port: int) -> socket.socket:
-    """Bound and listening already, so that a client who was told the port is never refused."""
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, number)

@@ -8,11 +8,9 @@ import os
 import time
 from pathlib import Path
 
-import msgspec
-
-from ion.errors import ContractError
 from ion.handler import inputs, workspace
 from ion.handler.parallel import each
+from ion.messaging.spilled import restored
 from ion.model.event import Event, FileRef
 from ion.model.ids import new_id
 from ion.ports.blobs import Blobs
@@ -22,7 +20,7 @@ from ion.ports.executor import Assignment, Workspace
 async def prepare(blobs: Blobs, assignment: Assignment, directory: Path, sees: str) -> Workspace:
     """Builds the directory; see `ion.handler.JobHandler`. What a failure leaves of it is the caller's to remove."""
     inputs.check(assignment.job.event)
-    event = await _whole(blobs, assignment.job.event)
+    event = await restored(assignment.job.event, blobs)
     workspace.build(directory, event)
     linked = await _bring(blobs, event, directory)
     inputs.note(directory, event)
@@ -33,18 +31,6 @@ async def prepare(blobs: Blobs, assignment: Assignment, directory: Path, sees: s
         linked=linked,
         prepared_at_s=time.time(),
     )
-
-
-async def _whole(blobs: Blobs, event: Event) -> Event:
-    """The event with its data, wherever that lies."""
-    if not event.dataref:
-        return event
-    raw = await blobs.get_bytes(event.dataref)
-    try:
-        data = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise ContractError(f"the data of the event {event.id} in {event.dataref} is not JSON: {error}") from error
-    return msgspec.structs.replace(event, data=data, dataref="")
 
 
 async def _bring(blobs: Blobs, event: Event, directory: Path) -> tuple[Path, ...]:

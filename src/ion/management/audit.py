@@ -17,8 +17,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ion.dispatcher.admit import jobs_for
+from ion.dispatcher.admit import as_seen, jobs_for
 from ion.errors import NotFoundError
+from ion.management.report_text import many
 from ion.management.run import jobs_of
 from ion.model.event import Event
 from ion.model.job import HISTORY_LIMIT, OPEN_STATES, Job, State
@@ -141,7 +142,12 @@ class _Audit:
 
     async def _missing_children(self, event: Event) -> list[Job]:
         # Whether a job is held does not change which jobs there are.
-        wanted = jobs_for(event, await self._ledger.subscribers(event.type), max_hops=event.hops + 1)
+        subscribers = await self._ledger.subscribers(event.type)
+        try:
+            seen = await as_seen(event, subscribers, self._blobs)
+        except NotFoundError:  # told already
+            return []
+        wanted = jobs_for(event, subscribers, max_hops=event.hops + 1, seen=seen)
         return [child for child in wanted if not await self._is_known(child.id)]
 
     # ---- flows and blobs --------------------------------------------------------------------------------------
@@ -166,7 +172,7 @@ class _Audit:
             yield Finding(
                 severity=Severity.NOTE,
                 about=prefix,
-                message=f"{count} blobs that no job names, left by an attempt that lost; they can be deleted",
+                message=f"{many(count, 'blob')} that no job names, left by an attempt that lost; `ion gc` deletes such",
             )
 
     async def _is_needed(self, path: str, kept: "_Kept") -> bool:

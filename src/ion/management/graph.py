@@ -2,8 +2,8 @@
 
 A node is a module. An edge is an event type on its way from a module, or from outside, to a module, or to the outside.
 The outside raises the root types: those of the gateways, those that a caller names, Ion's own (`ion.…`), and whatever
-is heard though no module raises it, for anybody may send it to the front API. The last are reported, because most
-often they are a typing error.
+is heard though no module raises it, for anybody may send it to the front API. The last are reported: they may be
+typing errors.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -92,8 +92,8 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
     def problems(self) -> tuple[Finding, ...]:
         """What a person should know of, warnings first."""
-        warnings = [*self._not_emitted(), *self._unreachable(), *self._cycles()]
-        return (*warnings, *self._not_heard())
+        found = [*self._not_emitted(), *self._unreachable(), *self._cycles(), *self._not_heard()]
+        return tuple(sorted(found, key=lambda finding: finding.severity is Severity.INFO))
 
     def _not_emitted(self) -> Iterable[Finding]:
         heard = _by_type(self.hears)
@@ -104,7 +104,8 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
             near = nearest(type_, known - heard.keys(), alike=TYPING_ERROR)
             hint = f"did you mean '{near}'?" if near else "it has to come from outside"
             message = f"no module raises '{type_}', which {_listed(hearers)} {_verb(hearers, 'hear')}; {hint}"
-            yield Finding(severity=Severity.WARNING, message=message, modules=hearers, type=type_)
+            severity = Severity.WARNING if near else Severity.INFO
+            yield Finding(severity=severity, message=message, modules=hearers, type=type_)
 
     def _not_heard(self) -> Iterable[Finding]:
         heard, emitted = _by_type(self.hears), _by_type(self.emits)

@@ -6,14 +6,14 @@ what the ledger has to decide: a guarded change that comes too late is refused w
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from ion.errors import ConflictError, InvalidError, NotFoundError
 from ion.management.run import jobs_of
-from ion.model.job import Job, State
+from ion.model.job import Hold, Job, State
 from ion.model.manifest import Manifest
 from ion.ports.blobs import Blobs
 from ion.ports.ledger import Changes, JobFilter, Ledger
@@ -145,7 +145,9 @@ async def follow_log(job: str, *, ledger: Ledger, blobs: Blobs, work: Path) -> A
 
 
 async def retry_jobs(ledger: Ledger, prefixes: Sequence[str], actor: str) -> Sequence[Job]:
-    """Queues dead or cancelled jobs again; all are looked up and checked before the first is changed.
+    """Queues dead or cancelled jobs again, and frees those that a guard holds.
+
+    All are looked up and checked before the first is changed.
 
     Returns:
         The jobs as they were found.
@@ -153,7 +155,8 @@ async def retry_jobs(ledger: Ledger, prefixes: Sequence[str], actor: str) -> Seq
     Raises:
         ConflictError: one is in another state, its flow is cancelled, or its module is gone.
     """
-    jobs = await _found(ledger, prefixes, _RETRYABLE, "only dead and cancelled jobs can be retried")
+    rule = "only dead and cancelled jobs, and those held by a guard, can be retried"
+    jobs = await _found(ledger, prefixes, _is_retryable, rule)
     for job in jobs:
         if not await ledger.requeue(job.id, actor):
             raise ConflictError(f"job {job.id} changed meanwhile and was not queued: look at it with `ion job show`")
@@ -169,17 +172,22 @@ async def cancel_jobs(ledger: Ledger, prefixes: Sequence[str], actor: str) -> Se
     Raises:
         ConflictError: one has ended, or its results are decided already.
     """
-    jobs = await _found(ledger, prefixes, _UNENDED, "only waiting and running jobs can be cancelled")
+    rule = "only waiting and running jobs can be cancelled"
+    jobs = await _found(ledger, prefixes, lambda job: job.state in _UNENDED, rule)
     for job in jobs:
         if not await ledger.cancel(job.id, actor):
             raise ConflictError(f"job {job.id} ended meanwhile and was not cancelled: look at it with `ion job show`")
     return jobs
 
 
-async def _found(ledger: Ledger, prefixes: Sequence[str], states: frozenset[State], rule: str) -> Sequence[Job]:
-    """The jobs of these ids, each once, if every one of them is in one of the states."""
+def _is_retryable(job: Job) -> bool:
+    return job.state in _RETRYABLE or (job.state is State.WAITING and job.hold in (Hold.HOPS, Hold.JOBS))
+
+
+async def _found(ledger: Ledger, prefixes: Sequence[str], possible: Callable[[Job], bool], rule: str) -> Sequence[Job]:
+    """The jobs of these ids, each once, if it is possible with every one of them."""
     jobs = {job.id: job for job in [await find_job(ledger, prefix) for prefix in prefixes]}
     for job in jobs.values():
-        if job.state not in states:
+        if not possible(job):
             raise ConflictError(f"job {job.id} is {job.state}: {rule}")
     return tuple(jobs.values())

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from ion.dispatcher.breaker import allowance
+from ion.management.report_text import many
 from ion.model.event import FileRef
 from ion.model.job import Job, State
 from ion.model.manifest import Manifest
@@ -43,7 +45,7 @@ async def until_quiet(ledger: Ledger, correlation_id: str) -> str:
     Returns:
         Empty if the flow is quiet, else one sentence that says what holds it up.
     """
-    async with ledger.listen(Changes.ANY) as news:
+    async with ledger.listen(Changes.ENDED | Changes.REGISTRY) as news:
         while (now_open := await ledger.open(correlation_id)).total:
             if stuck := await _stuck(ledger, correlation_id, now_open):
                 return stuck
@@ -55,18 +57,29 @@ async def _stuck(ledger: Ledger, correlation_id: str, now_open: Open) -> str:
     if now_open.running or now_open.committed:
         return ""
     if now_open.held == now_open.waiting:
-        return f"{now_open.held} jobs are held by a guard or a pause; see `ion job list --flow {correlation_id}`"
+        return (
+            f"{many(now_open.held, 'job')} held by a pause or a guard: resume the flow, or free single jobs "
+            f"with `ion job retry`; `ion job list -c {correlation_id}` shows them"
+        )
     tally = await ledger.tally(correlation_id)
     waiting = {module for (module, state), count in tally.items() if state is State.WAITING and count}
     paused = {r.module.name for r in await ledger.modules() if r.paused or _tripped(r)}
     if waiting and waiting <= paused:
         names = ", ".join(sorted(waiting))
-        return f"{now_open.waiting} jobs wait for {names}, which is paused; mend it, then retry or run again"
+        why = await _trouble(ledger, correlation_id)
+        return f"{many(now_open.waiting, 'job')} waiting for {names}, which is paused{why}: mend it, then run again"
     return ""
 
 
 def _tripped(registered: Registered) -> bool:
-    return registered.health.dead_in_row >= registered.module.pause_after > 0
+    return not allowance(registered.health, registered.module.pause_after).closed
+
+
+async def _trouble(ledger: Ledger, correlation_id: str) -> str:
+    """The last failure of a job that waits, in brackets."""
+    page = await ledger.query(JobFilter(correlation_id=correlation_id, states=(State.WAITING,)))
+    failures = [job.failure for job in page.jobs if job.failure is not None]
+    return f" ({failures[0].kind}: {failures[0].message})" if failures else ""
 
 
 async def conclude(ledger: Ledger, correlation_id: str, stuck: str = "") -> Result:

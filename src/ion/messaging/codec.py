@@ -61,7 +61,7 @@ def encode(event: Event) -> bytes:
             _refuse(event.id, f"its id is not one that Ion gives to an event of source {event.source[:100]!r}")
         raw = _encoder.encode(to_wire(event))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidError(f"The event {event.id!r} cannot be written as JSON ({error}); mend its data.") from error
+        raise InvalidError(f"the event {event.id!r} cannot be written as JSON ({error}); mend its data") from error
     if b"null" in raw or _may_be_deep(raw):
         _check_tree(event)
     return raw
@@ -77,9 +77,9 @@ def decode(raw: bytes) -> Event:
         document = _parsed(raw)
         event = from_original(document) if isinstance(document, Original) else from_wire(document)
     except RecursionError as error:
-        raise InvalidError("The event is nested too deep; its sender must flatten its data.") from error
+        raise InvalidError("the event is nested too deep; its sender must flatten its data") from error
     except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
-        raise InvalidError(f"The event cannot be read ({error}); its sender must mend it.") from error
+        raise InvalidError(f"the event cannot be read ({error}); its sender must mend it") from error
     _check(event)
     if _may_be_deep(raw):
         _check_tree(event)
@@ -106,7 +106,7 @@ def _refuse_two_versions(raw: bytes) -> None:
         return  # the typed decoder says it better
     names = [pair[0] for pair in pairs if isinstance(pair, tuple)] if isinstance(pairs, list) else []
     if names.count("specversion") > 1:
-        raise InvalidError("The event has `specversion` twice; its sender must write it once.")
+        raise InvalidError("the event has `specversion` twice; its sender must write it once")
 
 
 def _check(event: Event) -> None:
@@ -144,4 +144,4 @@ def _children(value: Any) -> Any:
 
 
 def _refuse(event_id: str, fault: str) -> NoReturn:
-    raise InvalidError(f"The event {event_id[:100]!r} cannot be used: {fault}.")
+    raise InvalidError(f"the event {event_id[:100]!r} cannot be used: {fault}")

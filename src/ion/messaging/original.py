@@ -41,7 +41,7 @@ def from_original(document: Original) -> Event:
     """Raises InvalidError."""
     context = document.context
     if not context.event_id:
-        raise InvalidError("The event has an empty `eventId`; its sender must set it.")
+        raise InvalidError("the event has an empty `eventId`; its sender must set it")
     root = context.name != "" and context.name == context.parent_event_id
     source = gateway_source(context.name) if root else module_source(context.name)
     known = ids.is_uuid(context.event_id)

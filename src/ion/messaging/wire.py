@@ -103,11 +103,11 @@ def to_wire(event: Event) -> CloudEvent:
 def from_wire(wire: CloudEvent) -> Event:
     """Raises InvalidError, or msgspec's error where files are not as they should be."""
     if wire.specversion != SPEC_VERSION:
-        raise InvalidError(f"The event has specversion {wire.specversion!r}; Ion reads {SPEC_VERSION!r} only.")
+        raise InvalidError(f"the event has specversion {wire.specversion!r}; Ion reads {SPEC_VERSION!r} only")
     if not wire.id or not wire.source:
-        raise InvalidError("The event has an empty `id` or `source`; its sender must set both.")
+        raise InvalidError("the event has an empty `id` or `source`; its sender must set both")
     if wire.data is not msgspec.UNSET and wire.data_base64 is not None:
-        raise InvalidError("The event has both `data` and `data_base64`; its sender must choose one.")
+        raise InvalidError("the event has both `data` and `data_base64`; its sender must choose one")
     if is_ours(wire.id, wire.source, wire.correlationid or "", wire.origid or ""):
         return _own(wire)
     return _foreign(wire)
@@ -165,7 +165,7 @@ def _plain_data(wire: CloudEvent) -> Any:
 
 def _unwrapped(data: Any) -> tuple[Any, Any]:
     if not isinstance(data, dict) or data.keys() != {"data", "files"}:
-        raise InvalidError("The event is `wrapped`, so its data must be an object of just `data` and `files`.")
+        raise InvalidError("the event is `wrapped`, so its data must be an object of just `data` and `files`")
     return data["files"], data["data"]
 
 

@@ -51,9 +51,9 @@ class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A module: which events start it, what it runs, and how its attempts are treated.
 
     `command` alone runs as a process, `image` in a container; with both, `runtime` ("", "process", "container")
-    decides. `folder` is the folder of the pipeline file (absolute), the working directory of processes unless `workdir`
-    (absolute) is set. `secrets` maps a variable to the *name* of a secret, never a value. `no_retry_on` lists the exit
-    codes that are final. `log_limit` bounds one attempt's log.
+    decides. `origin` is the pipeline file (absolute) and `folder` its folder, the working directory of processes unless
+    `workdir` (absolute) is set. `secrets` maps a variable to the *name* of a secret, never a value. `no_retry_on` lists
+    the exit codes that are final. `log_limit` bounds one attempt's log.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     emits: tuple[str, ...] = ()
     image: str = ""
     command: tuple[str, ...] = ()
+    origin: str = ""
     folder: str = ""
     workdir: str = ""
     runtime: str = ""

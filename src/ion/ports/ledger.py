@@ -287,6 +287,8 @@ class Ledger(ABC):
     async def requeue(self, job: str, actor: str) -> bool:
         """`dead | cancelled → waiting`, due at once, failure counts at 0, with the module's current revision.
 
+        A waiting job that a guard holds (`Hold.HOPS`, `Hold.JOBS`) is freed in the same way.
+
         Raises:
             ConflictError: its flow is cancelled, or its module is gone; says what to do.
         """

@@ -2,8 +2,8 @@
 
 A blob appears by `link(2)`, which gives a complete file its name or fails if the name is taken: that is create-only and
 all or nothing, whenever the writer is killed. Until then the content has a name in `.tmp`, on the same file system;
-what a killed process leaves there is removed at a later opening. Nothing is forced to the disk: SIGKILL loses nothing,
-a power cut may lose what the kernel had not written yet.
+what a killed process leaves there is removed at a later opening. SIGKILL loses nothing; a power cut may lose what the
+kernel had not written yet, unless the store is `durable`.
 
 Stored files are read-only (0444) and belong to whoever runs the store. The root is closed to others (0700), for modules
 never read it: their files are brought to them. Bringing costs nothing where the file system clones; with `links`, a
@@ -55,14 +55,18 @@ _READING = frozenset({"bring", "read"})
 
 
 class FilesystemBlobs(Blobs):
-    """A blob store in the folder `root`, made when missing. `links` as in the guarantees: see the module's text."""
+    """A blob store in the folder `root`, made when missing. `links` as in the guarantees: see the module's text.
 
-    def __init__(self, root: Path, *, links: bool = False) -> None:
+    With `durable` a blob is forced to the disk, and its folders with it, before a put returns: it outlives a power cut.
+    """
+
+    def __init__(self, root: Path, *, links: bool = False, durable: bool = False) -> None:
         self._root = root.absolute()
         self._tmp = self._root / ".tmp"
         self._prefix = f"{self._root}/"
         self._names = (f"{self._tmp}/{uuid.uuid4().hex}-{number}" for number in count())
         self._links = links
+        self._durable = durable
         self._clones = False
 
     @property
@@ -138,8 +142,21 @@ class FilesystemBlobs(Blobs):
                 os.lstat(file)  # raises if it is the file that is missing
                 folders.make(final.rpartition("/")[0], self._prefix)
             else:
+                if self._durable:
+                    self._force(final)
                 return
         raise OSError(errno.EBUSY, "its folder is removed again and again")
+
+    def _force(self, final: str) -> None:
+        """The blob first, then every folder up to the root: a name on the disk leads to what is there."""
+        place = final
+        while len(place) >= len(self._prefix) - 1:
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            place = place.rpartition("/")[0]
 
     # ---- getting ----------------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ class Presence:
                 os.close(self._file)
         except OSError as error:
             raise UnavailableError(
-                f"The folder {folder} cannot be used ({error.strerror}); give this user write permission on it."
+                f"the folder {folder} cannot be used ({error.strerror}); give this user write permission on it"
             ) from error
 
 

@@ -170,7 +170,7 @@ def _opening(receiver: str, lock: str, topics: Sequence[str], group: str) -> Cal
             for (topic,) in connection.execute("SELECT topic FROM bus_subscriptions WHERE subscriber = ?", (group,))
         }
         if missing := sorted(set(topics) - known):
-            raise NotFoundError(f"The group {group!r} is not subscribed to {missing[0]!r}; call `ensure` first.")
+            raise NotFoundError(f"the group {group!r} is not subscribed to {missing[0]!r}; call `ensure` first")
         connection.execute("INSERT INTO bus_receivers (id, lock) VALUES (?, ?)", (receiver, lock))
 
     return work

@@ -58,7 +58,7 @@ class SqliteDocuments(Documents):
         query = f"SELECT {_COLUMNS} FROM records WHERE kind = ? AND id = ?"  # noqa: S608  a constant
         row = self._database.read(lambda connection: connection.execute(query, (kind, record_id)).fetchone())
         if row is None:
-            raise NotFoundError(f"There is no {kind} record with id {record_id!r}; list the flow's records to find it.")
+            raise NotFoundError(f"there is no {kind} record with id {record_id!r}; list the flow's records to find it")
         return _record(row)
 
     async def query(self, which: RecordFilter) -> AsyncIterator[Record]:

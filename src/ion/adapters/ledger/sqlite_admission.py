@@ -67,8 +67,8 @@ def check_admissible(jobs: Sequence[Job]) -> None:
         dead = job.state is State.DEAD and job.failure is not None
         if not (job.state is State.WAITING or committed or dead):
             raise InvalidError(
-                f"Job {job.id} cannot be admitted as {job.state};"
-                " admit it waiting, committed with its manifest, or dead with its failure."
+                f"job {job.id} cannot be admitted as {job.state};"
+                " admit it waiting, committed with its manifest, or dead with its failure"
             )
 
 
@@ -96,7 +96,9 @@ def next_tag(connection: sqlite3.Connection, flow: str, module: str) -> int:
 def requeue(connection: sqlite3.Connection, job: str, actor: str, now: float) -> bool:
     """A dead or cancelled job waits again, at the end of its flow's line; see `Ledger.requeue`."""
     found = connection.execute(
-        "SELECT module, flow FROM jobs WHERE id = ? AND state IN ('dead', 'cancelled')", (job,)
+        "SELECT module, flow FROM jobs WHERE id = ?"
+        " AND (state IN ('dead', 'cancelled') OR state = 'waiting' AND hold IN ('hops', 'jobs'))",
+        (job,),
     ).fetchone()
     if found is None:
         return False
@@ -126,9 +128,9 @@ def requeue(connection: sqlite3.Connection, job: str, actor: str, now: float) ->
 
 def _check_requeue(connection: sqlite3.Connection, job: str, module: str, name: str, flow: FlowRow) -> None:
     if flow.control is Control.CANCELLED:
-        raise ConflictError(f"Job {job} belongs to the cancelled flow {name}; raise its root event anew instead.")
+        raise ConflictError(f"job {job} belongs to the cancelled flow {name}; raise its root event anew instead")
     if not connection.execute("SELECT 1 FROM modules WHERE name = ?", (module,)).fetchone():
-        raise ConflictError(f"Job {job} is for the module {module}, which is gone; apply that module first.")
+        raise ConflictError(f"job {job} is for the module {module}, which is gone; apply that module first")
 
 
 def _values(job: Job, flow: FlowRow, tag: int, now: float, max_jobs: int) -> dict[str, Any]:

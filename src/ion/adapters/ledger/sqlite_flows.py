@@ -34,7 +34,7 @@ def control(connection: sqlite3.Connection, flow: str, wanted: Control, actor: s
     if present is wanted:
         return
     if present is Control.CANCELLED:
-        raise ConflictError(f"The flow {flow} is cancelled, which cannot be taken back; raise its root event anew.")
+        raise ConflictError(f"the flow {flow} is cancelled, which cannot be taken back; raise its root event anew")
     connection.execute("UPDATE flows SET control = ? WHERE id = ?", (wanted, flow))
     note_action(connection, actor, wanted or "free", flow, now)
     match wanted:
@@ -88,7 +88,7 @@ def flow(connection: sqlite3.Connection, key: str) -> Flow:
     """See `Ledger.flow`."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM flows WHERE id = ?", (key,)).fetchone()  # noqa: S608  a constant
     if row is None:
-        raise NotFoundError(f"There is no flow {key}; `ion flow list` shows those there are.")
+        raise NotFoundError(f"there is no flow {key}; `ion flow list` shows those there are")
     return _flow_from(row)
 
 

@@ -32,7 +32,7 @@ def get(connection: sqlite3.Connection, job: str) -> Job:
     """See `Ledger.get`."""
     row = connection.execute(f"{SELECT} WHERE id = ?", (job,)).fetchone()
     if row is None:
-        raise NotFoundError(f"There is no job {job}; `ion job list` shows those there are.")
+        raise NotFoundError(f"there is no job {job}; `ion job list` shows those there are")
     return job_from(row)
 
 
@@ -54,7 +54,7 @@ def _position(after: str | None) -> int:
     try:
         return int(after or 0)
     except ValueError:
-        raise InvalidError(f"{after!r} is not where a page of jobs ended; give the last page's `after`.") from None
+        raise InvalidError(f"{after!r} is not where a page of jobs ended; give the last page's `after`") from None
 
 
 def _step(connection: sqlite3.Connection, which: JobFilter, position: int) -> tuple[list[int], int, bool]:

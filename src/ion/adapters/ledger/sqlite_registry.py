@@ -44,8 +44,7 @@ def _apply_one(connection: sqlite3.Connection, revision: Revision, actor: str, n
     present = connection.execute("SELECT pipeline, revision FROM modules WHERE name = ?", (module.name,)).fetchone()
     if present is not None and present[0] != module.pipeline:
         raise ConflictError(
-            f"The module {module.name} belongs to the pipeline {present[0] or '(unnamed)'};"
-            " remove it there, or give this one another name."
+            f"the module {module.name} belongs to the pipeline {present[0] or '(unnamed)'}; give this one another name"
         )
     if present is not None and present[1] == revision.id:
         return False
@@ -76,7 +75,7 @@ def pause_module(connection: sqlite3.Connection, module: str, *, paused: bool, a
     reset = "" if paused else ", dead_in_row = 0, trouble_in_row = 0, failed_at = NULL"
     found = connection.execute(f"UPDATE modules SET paused = ?{reset} WHERE name = ?", (paused, module))  # noqa: S608  our own constants
     if not found.rowcount:
-        raise NotFoundError(f"There is no module {module}; `ion module list` shows those there are.")
+        raise NotFoundError(f"there is no module {module}; apply its pipeline first")
     note_action(connection, actor, "pause" if paused else "start", module, now)
 
 
@@ -104,7 +103,7 @@ def revision(connection: sqlite3.Connection, module: str, key: str) -> Revision:
     """A revision that was once applied; see `Ledger.revision`."""
     row = connection.execute("SELECT body FROM revisions WHERE module = ? AND id = ?", (module, key)).fetchone()
     if row is None:
-        raise NotFoundError(f"The module {module} never had a revision {key}; `ion module get` shows its present one.")
+        raise NotFoundError(f"the module {module} never had a revision {key}; apply its pipeline again")
     return _revision.decode(row[0])
 
 

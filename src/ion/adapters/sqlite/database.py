@@ -196,7 +196,7 @@ class Database:
     def _set_up(self, connection: sqlite3.Connection) -> None:
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if self.path is not None and mode != "wal":
-            raise UnsupportedError(f"The disk of {self.path} cannot share memory between processes; use another.")
+            raise UnsupportedError(f"the disk of {self.path} cannot share memory between processes; use another")
         for pragma in _PRAGMAS:
             connection.execute(pragma).fetchall()
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._synchronous == 'full' else 'NORMAL'}")
@@ -215,11 +215,11 @@ class Database:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UnavailableError(f"The store's folder {folder} cannot be made ({error.strerror}).") from error
+            raise UnavailableError(f"the store's folder {folder} cannot be made ({error.strerror})") from error
 
     def _connection(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
         if connection is None:
-            raise UnavailableError(f"The database {self.store} is not open; open it with `async with`.")
+            raise UnavailableError(f"the database {self.store} is not open; open it with `async with`")
         return connection
 
     # ---- writing ----------------------------------------------------------------------------------------------

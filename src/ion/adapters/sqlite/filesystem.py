@@ -24,8 +24,8 @@ def refuse_network(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -
     kind = filesystem_type(path, mountinfo)
     if kind in _NETWORK:
         raise UnsupportedError(
-            f"The store {path} is on a network file system ({kind}), where SQLite's locks cannot be trusted; "
-            "put it on a local disk with `--store`."
+            f"the store {path} is on a network file system ({kind}), where SQLite's locks cannot be trusted; "
+            "put it on a local disk with `--store`"
         )
 
 

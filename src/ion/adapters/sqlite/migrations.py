@@ -52,9 +52,9 @@ def _checked_version(connection: sqlite3.Connection, store: str, migrations: tup
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
         raise UnsupportedError(
-            f"The database {store} has version {version} and this Ion knows up to {len(migrations)}; "
-            "upgrade Ion, or name another store with `--store`."
+            f"the database {store} has version {version} and this Ion knows up to {len(migrations)}; "
+            "upgrade Ion, or name another store with `--store`"
         )
     if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        raise UnsupportedError(f"The database {store} belongs to another program; name another store with `--store`.")
+        raise UnsupportedError(f"the database {store} belongs to another program; name another store with `--store`")
     return int(version)

@@ -33,10 +33,10 @@ def translated(store: str) -> Iterator[None]:
     except sqlite3.Error as error:
         code = primary_code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise BusyError(f"The database {store} is locked by another process; try again.") from error
+            raise BusyError(f"the database {store} is locked by another process; try again") from error
         if code not in _ADVICE:
             raise
-        raise UnavailableError(f"The database {store} {_ADVICE[code]} ({error}).") from error
+        raise UnavailableError(f"the database {store} {_ADVICE[code]} ({error})") from error
 
 
 def primary_code(error: sqlite3.Error) -> int:

@@ -123,7 +123,7 @@ class _Post:
                 raise
             else:
                 return fresh
-        raise UnavailableError(f"The folder {self._folder} vanishes again and again; check what removes it.")
+        raise UnavailableError(f"the folder {self._folder} vanishes again and again; check what removes it")
 
     def _bind(self, fresh: socket.socket) -> None:
         """Binds under a name nobody looks at and renames: between the two steps inside bind(2) the socket would look
@@ -135,7 +135,7 @@ class _Post:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise UnavailableError(f"Cannot make a socket in {self._folder} ({error}); check that folder.") from error
+            raise UnavailableError(f"cannot make a socket in {self._folder} ({error}); check that folder") from error
         hidden.rename(self._folder / self._name)
 
     @property
@@ -225,5 +225,5 @@ def private_folder(folder: Path) -> Path:
             part.mkdir(mode=0o700)
         found = part.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise UnsupportedError(f"{part} belongs to another user, and Ion needs it; have it removed.")
+            raise UnsupportedError(f"{part} belongs to another user, and Ion needs it; have it removed")
     return folder

@@ -204,6 +204,17 @@ class SettlingConformance(LedgerStage):
         assert (again.attempt, again.revision) == (2, "newer")
         assert not await stage.ledger.requeue(job.id, "me")
 
+    async def test_a_job_that_a_guard_holds_can_be_freed(self, stage: Stage) -> None:
+        """Requeued it is due; one that a pause holds, or nothing, is left as it is."""
+        await stage.ledger.apply([revision()], "test")
+        (held,) = await stage.admitted(hold=Hold.HOPS)
+        (free,) = await stage.admitted()
+        assert not await stage.other.requeue(free.id, "me")
+        assert await stage.other.requeue(held.id, "me")
+        assert (await stage.ledger.get(held.id)).hold is None
+        assert {job.id for job in await stage.ledger.claim(claim(5))} == {held.id, free.id}
+        assert (await stage.ledger.open(held.correlation_id)).held == 0
+
     async def test_cancelled_job_can_be_requeued(self, stage: Stage) -> None:
         """A cancelled job may be queued again, and where its flow is paused it is held."""
         await stage.ledger.apply([revision()], "me")

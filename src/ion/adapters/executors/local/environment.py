@@ -22,8 +22,9 @@ def missing_secret(module: Module, secrets: Secrets) -> str:
     for variable, name in module.secrets.items():
         if secrets(name) is None:
             return (
-                f"module {module.name} needs the secret {name!r} (as {variable}): "
-                f"set a variable of that name where Ion runs, or put it in a file of that name in ION_SECRETS_DIR"
+                f"module {module.name} needs the secret {name!r} (as {variable}): put it where "
+                "the pipeline's `secrets` say, else in a variable of that name where Ion runs, else in a file of that "
+                "name in ION_SECRETS_DIR"
             )
     return ""
 
