@@ -60,9 +60,12 @@ async def open_store(store: Path, settings: Settings | None = None) -> AsyncIter
     from ion.handler import JobHandler
 
     settings = settings or _remembered(store)
-    for folder in ("blobs", "work", "run", "spool"):
-        (store / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-    _remember(store, settings)
+    try:
+        for folder in ("blobs", "work", "run", "spool"):
+            (store / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        _remember(store, settings)
+    except OSError as error:
+        raise UnsupportedError(f"the store {store} cannot be made: {error.strerror}; name another place") from error
     async with AsyncExitStack() as stack:
         databases: dict[str, Database] = {}
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,27 +24,56 @@ STOP_GRACE_S = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupts:
+    """SIGINT and SIGTERM: the first asks to stop, a second hurries, and a third ends the process as the system does."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.number = 0
+        """The signal that asked, 0 for none."""
+        self.hurry: Callable[[], None] = lambda: None
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._take, number)
+
+    def _take(self, number: signal.Signals) -> None:
+        if not self.number:
+            self.number = number
+            self.asked.set()
+            return
+        self.hurry()
+        for one in SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(one)
+
+
 class Host:
     """What `hosting` opened. `steps` are the attempts' steps, for whoever shows them."""
 
-    def __init__(self, stores: Stores, dispatcher: Dispatcher, steps: "asyncio.Queue[Progress]") -> None:
+    def __init__(
+        self, stores: Stores, dispatcher: Dispatcher, steps: "asyncio.Queue[Progress]", interrupts: Interrupts
+    ) -> None:
         self.stores, self.steps = stores, steps
-        self._dispatcher = dispatcher
-        self.stopped_by = 0
+        self._dispatcher, self._interrupts = dispatcher, interrupts
+
+    @property
+    def stopped_by(self) -> int:
         """The signal that asked this process to stop, 0 for none."""
+        return self._interrupts.number
+
+    @property
+    def running(self) -> Sequence[Job]:
+        """The jobs that run here now."""
+        return self._dispatcher.running
 
     async def until(self, work: Coroutine[Any, Any, T], *beside: asyncio.Task[None]) -> T | None:
         """The result of `work`, or None if a SIGINT or SIGTERM came first.
 
         Raises what breaks the dispatcher, or one of the tasks `beside`, none of which ends by itself.
-
-        After it a second signal gives running jobs up at once, and a third ends the process as the system does.
         """
-        asked = asyncio.Event()
-        self._on_signals(asked)
         doing = asyncio.create_task(work, name="work")
         watching = asyncio.create_task(self._dispatcher.wait(), name="watch dispatcher")
-        tasks = (doing, watching, asyncio.create_task(asked.wait(), name="signals"))
+        asked = asyncio.create_task(self._interrupts.asked.wait(), name="signals")
+        tasks = (doing, watching, asked)
         try:
             await asyncio.wait({*tasks, *beside}, return_when=asyncio.FIRST_COMPLETED)
             for watched in (watching, *beside):
@@ -59,21 +88,6 @@ class Host:
     async def stop(self) -> None:
         """Ends the dispatcher's work in order, as leaving the context would; what it still does can be shown."""
         await self._dispatcher.stop()
-
-    def _on_signals(self, asked: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-
-        def take(number: signal.Signals) -> None:
-            if not self.stopped_by:
-                self.stopped_by = number
-                asked.set()
-                return
-            self._dispatcher.hurry()
-            for one in SIGNALS:
-                loop.remove_signal_handler(one)
-
-        for number in SIGNALS:
-            loop.add_signal_handler(number, take, number)
 
 
 @asynccontextmanager
@@ -94,6 +108,7 @@ async def hosting(
         InvalidError: a module cannot run now, and `strict`.
     """
     _check(pipeline, store, strict=strict)
+    interrupts = Interrupts()
     steps: asyncio.Queue[Progress] = asyncio.Queue()
     observe: Observer = steps.put_nowait
     async with (
@@ -106,7 +121,8 @@ async def hosting(
             store, stores, executors, pipeline.settings, observe=observe, final=final, stop_grace_s=grace_s
         )
         async with opened as dispatcher:
-            yield Host(stores, dispatcher, steps)
+            interrupts.hurry = dispatcher.hurry
+            yield Host(stores, dispatcher, steps, interrupts)
 
 
 def _check(pipeline: Pipeline, store: Path, *, strict: bool) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ion.cli.output import plain
 from ion.dispatcher.finish import Progress, Step
 from ion.management.run import Result
 from ion.model.job import Job, State
@@ -52,7 +53,7 @@ def describe(progress: Progress, modules: Mapping[str, Module]) -> str:
     module = modules.get(job.module)
     if progress.manifest is not None and module is not None and module.emits and not progress.manifest.events:
         text += "  (raised nothing)"
-    return text
+    return plain(text)
 
 
 class PlainLines:

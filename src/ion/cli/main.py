@@ -11,6 +11,8 @@ Both with one sentence. Any other exception is a fault of Ion's and keeps its tr
 """
 
 import importlib
+import io
+import sys
 from typing import Any
 
 import click
@@ -71,6 +73,9 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no ✓ gets a question mark
+                stream.reconfigure(errors="replace")
         try:
             return super().invoke(ctx)
         except BaseException as error:

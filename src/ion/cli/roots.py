@@ -7,9 +7,14 @@ from pathlib import Path
 import click
 
 from ion.cli.context import key_values
+from ion.cli.output import plain
+from ion.dispatcher.admit import jobs_for
 from ion.errors import InvalidError
 from ion.management.events import RootEvent, RootFile
 from ion.management.graph import Graph, Severity
+from ion.model.event import Event
+from ion.model.module import Module
+from ion.ports.ledger import Subscriber
 
 
 def root_events(
@@ -35,13 +40,13 @@ def root_events(
     def root(data: Mapping[str, str], *more: Path) -> RootEvent:
         brought = tuple(RootFile(name=file.name, file=file) for file in (*files, *more))
         # What an event of a series is about is its own file, not one that all of them bring.
-        about = subject or (more[0].name if more else "")
+        about = subject or (more[0].name if more else "" if files else next(iter(data.values()), ""))
         return RootEvent(type=event_type, data={**shared, **data}, files=brought, subject=about)
 
     if not each and not each_set:
         return (root({}),)
-    series = [root({}, file) for pattern in each for file in matching(pattern)]
-    return (*series, *(root(key_values((pair,))) for pair in each_set))
+    found = dict.fromkeys(file for pattern in each for file in matching(pattern))
+    return (*(root({}, file) for file in found), *(root(key_values((pair,))) for pair in each_set))
 
 
 def matching(pattern: str) -> Sequence[Path]:
@@ -59,9 +64,20 @@ def warn(graph: Graph) -> None:
             click.echo(f"{problem.severity}: {problem.message}", err=True)
 
 
+def require_taken(modules: Sequence[Module], events: Sequence[Event]) -> None:
+    """Raises InvalidError where the filters of all modules turn all of these events away."""
+    subscribers = [Subscriber(module=module.name, subscription=one) for module in modules for one in module.on]
+    for event in events:
+        if jobs_for(event, [s for s in subscribers if s.subscription.type == event.type], max_hops=1):
+            return
+    if events:
+        raise InvalidError(f"no module takes '{plain(events[0].type)}': the filters of all that hear it turn it away")
+
+
 def require_heard(graph: Graph, event_type: str) -> None:
     """Raises InvalidError, with the nearest type, where no module hears the root event."""
     if not graph.hearers(event_type):
         near = graph.nearest_heard(event_type)
-        hint = f"did you mean '{near}'?" if near else f"it hears {', '.join(graph.entrances) or 'nothing'}"
+        heard = dict.fromkeys(type_ for types in graph.hears.values() for type_ in types)
+        hint = f"did you mean '{near}'?" if near else f"it hears {', '.join(heard) or 'nothing'}"
         raise InvalidError(f"no module of the pipeline hears '{event_type}'; {hint}")

@@ -13,14 +13,13 @@ import msgspec
 from ion.cli.context import example, serving_store, start_logging
 from ion.cli.hosting import STOP_GRACE_S, Host, hosting
 from ion.cli.live import reporter
-from ion.cli.output import here, plain, remark
-from ion.cli.roots import require_heard, root_events, warn
+from ion.cli.output import here, remark
+from ion.cli.roots import require_heard, require_taken, root_events, warn
 from ion.cli.show import Show
 from ion.cli.summary import summarise
 from ion.config.load import load_pipeline
 from ion.config.pipeline import Pipeline
-from ion.errors import InvalidError
-from ion.management.events import RootEvent, raise_events
+from ion.management.events import RootEvent, preview, raise_events
 from ion.management.graph import Graph
 from ion.management.report_text import many
 from ion.management.run import Result, conclude, open_flows, until_quiet
@@ -75,6 +74,7 @@ def run(
     warn(graph)
     if event_type is not None:
         require_heard(graph, event_type)
+    require_taken(pipeline.modules, preview(roots, gateway=GATEWAY))
     plan = Plan(pipeline=pipeline, roots=roots, store=store, retries=retries, as_json=as_json, plain=as_lines)
     sys.exit(asyncio.run(_carry_out(plan)))
 
@@ -99,11 +99,12 @@ async def _carry_out(plan: Plan) -> int:
             await show.finish(results or ())
         if results is not None and not plan.as_json:
             for result in results:
-                await summarise(result, host.stores)
+                await summarise(result, host.stores, plan.store)
+        if others := [job for job in host.running if results is not None and job.correlation_id not in ours]:
+            remark(f"{many(len(others), 'job')} of other flows may run here for {STOP_GRACE_S:g} s more")
     if results is None:
         remark("stopped; `ion run` without --event goes on with what is open")
         return 128 + host.stopped_by
-    _require_taken(plan, results)
     return 0 if all(result.ok for result in results) else 1
 
 
@@ -126,10 +127,3 @@ async def _flows(plan: Plan, host: Host, ours: set[str]) -> Sequence[str]:
 
 async def _results(ledger: Ledger, flows: Sequence[str]) -> Sequence[Result]:
     return [await conclude(ledger, flow, await until_quiet(ledger, flow)) for flow in flows]
-
-
-def _require_taken(plan: Plan, results: Sequence[Result]) -> None:
-    """A root event that every filter turned away started nothing, which was hardly meant."""
-    if plan.roots and not any(module != GATEWAY for result in results for module, _ in result.tally):
-        types = ", ".join(sorted({plain(root.type) for root in plan.roots}))
-        raise InvalidError(f"no module took '{types}': the filters of all that hear it turned it away")

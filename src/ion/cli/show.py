@@ -12,12 +12,14 @@ from typing import Self
 
 from ion.cli.hosting import Host
 from ion.cli.live import Reporter
+from ion.cli.output import plain
 from ion.dispatcher.finish import Progress, Step
 from ion.errors import IonError
 from ion.management.run import Result
 from ion.model.job import State
 
 LOG_TAIL = 20
+LINE_MOST = 2000
 TALLY_S = 0.25
 
 
@@ -79,7 +81,7 @@ class Show:
                 lines.extend(whole)
         except IonError as error:
             return (f"its log cannot be read: {error}",)
-        return [line.decode(errors="replace") for line in (*lines, *([rest] if rest else ()))]
+        return [plain(line.decode(errors="replace"), LINE_MOST) for line in (*lines, *([rest] if rest else ()))]
 
     async def _count(self) -> None:
         while True:

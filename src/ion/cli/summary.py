@@ -1,5 +1,8 @@
 """The end of a run in a few lines: how many jobs, which failed, which files came out, and where to look next."""
 
+import os
+import shlex
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -9,14 +12,15 @@ from ion.dispatcher.service import Stores
 from ion.management.report_text import size
 from ion.management.run import Result, outputs
 from ion.model.job import State
+from ion.wiring import find_store
 
 FILES_SHOWN = 10
 FAILED_SHOWN = 20
 """Of ten thousand failed jobs a person reads the first few; the table of all is a command away."""
 
 
-async def summarise(result: Result, stores: Stores) -> None:
-    """Prints what became of a flow."""
+async def summarise(result: Result, stores: Stores, store: Path) -> None:
+    """Prints what became of a flow in the store at `store`."""
     click.echo()
     counts: dict[State, int] = {}
     for (_, state), count in result.tally.items():
@@ -33,7 +37,7 @@ async def summarise(result: Result, stores: Stores) -> None:
         click.echo(f"  … and {len(result.failed) - FAILED_SHOWN} more: ion job list --state dead")
     await _files(result.correlation_id, stores)
     if stores.ledger.guarantees.durable:  # else there is nothing left to look at
-        _next(result)
+        _next(result, store)
 
 
 async def _files(correlation_id: str, stores: Stores) -> None:
@@ -53,11 +57,13 @@ def _place(uri: str) -> str:
     return here(unquote(parts.path)) if parts.scheme == "file" else uri
 
 
-def _next(result: Result) -> None:
+def _next(result: Result, store: Path) -> None:
+    """Commands that go on from here, on this store wherever they are typed."""
     flow = short(result.correlation_id)
+    ion = "ion" if find_store(Path.cwd(), None, os.environ) == store else f"ion --store {shlex.quote(here(str(store)))}"
     click.echo()
     if result.failed:
-        click.echo(f"  ion job logs {short(result.failed[0].id)}        the log of the first that failed")
-        click.echo(f"  ion job retry {short(result.failed[0].id)}       queue it again, then `ion run`")
-    click.echo(f"  ion trace flow -c {flow} --tree   what led to what")
-    click.echo(f"  ion flow report {flow}            a page of it all")
+        click.echo(f"  {ion} job logs {short(result.failed[0].id)}        the log of the first that failed")
+        click.echo(f"  {ion} job retry {short(result.failed[0].id)}       queue it again, then `ion run`")
+    click.echo(f"  {ion} trace flow -c {flow} --tree   what led to what")
+    click.echo(f"  {ion} flow report {flow}            a page of it all")

@@ -9,6 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ion.cli.live import MARKS, Timings, describe
+from ion.cli.output import plain
 from ion.dispatcher.finish import Progress, Step
 from ion.management.run import Result
 from ion.model.job import State
@@ -81,7 +82,7 @@ class LiveTree:
         for state, (mark, style) in STYLES.items():
             if count := self._tally.get((name, state), 0):
                 label.append(f"  {mark} {count}", style=style)
-        subjects = [job.event.subject for job, _ in self._timings.running.values() if job.module == name]
+        subjects = [plain(job.event.subject) for job, _ in self._timings.running.values() if job.module == name]
         if subjects:
             more = f" +{len(subjects) - SUBJECTS_SHOWN}" if len(subjects) > SUBJECTS_SHOWN else ""
             label.append("  " + ", ".join(subjects[:SUBJECTS_SHOWN]) + more, style="dim")

@@ -170,6 +170,11 @@ class Dispatcher:
                 await loops
         await self._stores.ledger.retire(self.id)
 
+    @property
+    def running(self) -> Sequence[Job]:
+        """The jobs whose attempts this dispatcher runs."""
+        return [job for job, _ in self._running.jobs.values()]
+
     def hurry(self) -> None:
         """Lets `stop` wait no longer for running jobs: they are given up now."""
         self._hurry.set()

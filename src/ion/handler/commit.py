@@ -106,12 +106,12 @@ class _Storing:
         return f"{self._prefix}events/{draft.event.id}.data.json"  # not by the file's name, which may be 255 bytes long
 
     async def log(self, log: Path) -> FileRef:
-        """Stores a copy of the log, for its file may still be written to and read from."""
+        """Stores the log; nobody writes to it any more, and it keeps its old name for those who read it."""
         blob = log_path(*self._name)
         size = size_of(log)
         digest = await sha256(log, size, log.name)
         with suppress(ExistsError):  # stored by an earlier try
-            await self._blobs.put(blob, log)
+            await self._blobs.put(blob, log, move=True)
         return FileRef(path="log.txt", blob=blob, size=size, sha256=digest)
 
 

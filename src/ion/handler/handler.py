@@ -6,6 +6,7 @@ from ion.errors import ExistsError
 from ion.handler.commit import commit
 from ion.handler.manifests import find
 from ion.handler.prepare import prepare
+from ion.handler.workspace import clear
 from ion.model.manifest import ManifestRef, Usage, log_path
 from ion.ports.blobs import Blobs
 from ion.ports.executor import Assignment, Workspace
@@ -18,12 +19,17 @@ class JobHandler:
         self._blobs = blobs
         self._host = host
 
-    async def prepare(self, assignment: Assignment, directory: Path, *, sees: str = "") -> Workspace:
+    async def prepare(
+        self, assignment: Assignment, directory: Path, *, sees: str = "", cleared: bool = False
+    ) -> Workspace:
         """See the port. A `directory` that exists is refused with ExistsError.
 
         Also raises ContractError for an event that no directory can hold: a file path that leaves `in/data`, say.
         """
-        return await prepare(self._blobs, assignment, directory, sees)
+        return await prepare(self._blobs, assignment, directory, sees, cleared=cleared)
+
+    def clear(self, directory: Path) -> bool:
+        return clear(directory)
 
     async def commit(
         self, assignment: Assignment, workspace: Workspace, *, log: Path | None, usage: Usage, started_at_s: float
@@ -42,7 +48,7 @@ class JobHandler:
     async def keep_log(self, assignment: Assignment, execution: str, log: Path) -> str:
         blob = log_path(assignment.job.id, assignment.job.attempt, execution)
         try:
-            await self._blobs.put(blob, log)
+            await self._blobs.put(blob, log, move=True)
         except ExistsError:
             return blob  # an earlier call, or a commit that failed after it
         return blob

@@ -17,11 +17,13 @@ from ion.ports.blobs import Blobs
 from ion.ports.executor import Assignment, Workspace
 
 
-async def prepare(blobs: Blobs, assignment: Assignment, directory: Path, sees: str) -> Workspace:
+async def prepare(
+    blobs: Blobs, assignment: Assignment, directory: Path, sees: str, *, cleared: bool = False
+) -> Workspace:
     """Builds the directory; see `ion.handler.JobHandler`. What a failure leaves of it is the caller's to remove."""
     inputs.check(assignment.job.event)
     event = await restored(assignment.job.event, blobs)
-    workspace.build(directory, event)
+    workspace.build(directory, event, cleared=cleared)
     linked = await _bring(blobs, event, directory)
     inputs.note(directory, event)
     return Workspace(

@@ -5,8 +5,9 @@ folder above, which is the executor's. `in/` is readable by all.
 """
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -24,24 +25,56 @@ INSIGHTS = "out/insights.json"
 
 _READ = 0o755
 _WRITE = 0o777
-_FOLDERS = (("", _READ), ("in", _READ), (IN_DATA, _READ), ("out", _WRITE), (OUT_DATA, _WRITE), (OUT_EVENTS, _WRITE))
+_FOLDERS = {"": _READ, "in": _READ, IN_DATA: _READ, "out": _WRITE, OUT_DATA: _WRITE, OUT_EVENTS: _WRITE}
+_CLEARED_MOST = 256
+"""Files: as many are removed at once, in a few milliseconds."""
 
 
-def build(directory: Path, event: Event) -> None:
-    """Makes the directory, without the event's files but with room for them. Raises ExistsError, UnavailableError."""
+def build(directory: Path, event: Event, *, cleared: bool = False) -> None:
+    """Makes the directory, without the event's files but with room for them. Raises ExistsError, UnavailableError.
+
+    With `cleared` its folders are there already.
+    """
     with disk_faults(directory):
-        try:
-            directory.mkdir()
-        except FileExistsError as error:
-            raise ExistsError(
-                f"the job's directory {directory} exists already: each attempt needs a new one"
-            ) from error
-        for name, mode in _FOLDERS:
-            _folder(directory / name, mode)
+        top = os.fspath(directory)
+        if not cleared:
+            _make(top)
         for name in _parents(file.path for file in event.files):
-            _folder(directory / IN_DATA / name, _READ)
-        _document(directory / "in/eventmeta.json", msgspec.json.encode(key_values(event.data)))
-        _document(directory / "in/event.json", codec.encode(event))
+            _folder(f"{top}/{IN_DATA}/{name}", _READ)
+        _document(f"{top}/in/eventmeta.json", msgspec.json.encode(key_values(event.data)))
+        _document(f"{top}/in/event.json", codec.encode(event))
+
+
+def _make(top: str) -> None:
+    try:
+        os.mkdir(top)  # noqa: PTH102 - strings here and below: this is on every job's way
+    except FileExistsError as error:
+        raise ExistsError(f"the job's directory {top} exists already: each attempt needs a new one") from error
+    for name, mode in _FOLDERS.items():
+        _folder(f"{top}/{name}" if name else top, mode)
+
+
+def clear(directory: Path) -> bool:
+    """Empties a directory for another attempt. False, with some of it gone perhaps, if it is not as it was made."""
+    top, files = os.fspath(directory), []
+    try:
+        for name, mode in _FOLDERS.items():
+            folder = f"{top}/{name}" if name else top
+            if stat.S_IMODE(os.lstat(folder).st_mode) != mode:
+                return False
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        files.append(entry.path)
+                    elif (f"{name}/{entry.name}" if name else entry.name) not in _FOLDERS:
+                        return False
+            if len(files) > _CLEARED_MOST:
+                return False
+        for file in files:
+            os.unlink(file)  # noqa: PTH108
+    except OSError:  # a folder is missing or closed, a file cannot be removed
+        return False
+    return True
 
 
 def environment(assignment: Assignment, sees: str) -> Mapping[str, str]:
@@ -71,14 +104,21 @@ def disk_faults(directory: Path) -> Iterator[None]:
         raise UnavailableError(f"the job's directory {directory} cannot be used: {reason}") from error
 
 
-def _folder(folder: Path, mode: int) -> None:
-    folder.mkdir(exist_ok=True)
-    folder.chmod(mode)  # whatever the umask is
+def _folder(folder: str, mode: int) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(folder)  # noqa: PTH102
+    os.chmod(folder, mode)  # noqa: PTH101 - whatever the umask is
 
 
-def _document(file: Path, content: bytes) -> None:
-    file.write_bytes(content)
-    file.chmod(0o644)
+def _document(file: str, content: bytes) -> None:
+    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    try:
+        os.fchmod(descriptor, 0o644)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
 
 
 def _parents(paths: Iterable[str]) -> list[str]:

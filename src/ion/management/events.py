@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from ion.errors import InvalidError, NotFoundError
-from ion.management.root_files import RootFile, check_files, gathered, is_plain, sweep
+from ion.management.root_files import RootFile, check_files, gathered, is_plain, seen, sweep
 from ion.management.root_job import Draft, store
 from ion.messaging.codec import TYPE_MOST, encode, gateway_source, valid_type
 from ion.messaging.nearest import nearest
@@ -28,7 +28,7 @@ from ion.model.job import Job
 from ion.ports.blobs import Blobs
 from ion.ports.ledger import Ledger
 
-__all__ = ["Raised", "RootEvent", "RootFile", "raise_event", "raise_events", "require_hearer"]
+__all__ = ["Raised", "RootEvent", "RootFile", "preview", "raise_event", "raise_events", "require_hearer"]
 
 SUBJECT_LIMIT = 1024
 NAMES_SHOWN = 20
@@ -119,6 +119,20 @@ async def raise_events(
             await sweep(draft.prefix, blobs)
     events = {job.id: event for job, event in stored if job.id in new}
     return tuple([await _raised(draft, events, ledger) for draft in drafts])
+
+
+def preview(roots: Sequence[RootEvent], *, gateway: str) -> Sequence[Event]:
+    """The events as they would be raised, without their files; looks at the files and stores nothing.
+
+    Raises:
+        InvalidError: an event cannot be used.
+    """
+    flow = ids.new_id()
+    drafts = [_draft(root, gateway=gateway, flow=flow, now=utc_now()) for root in roots]
+    for draft in drafts:
+        for file in draft.files:
+            seen(file.file)
+    return [draft.event for draft in drafts]
 
 
 def _draft(root: RootEvent, *, gateway: str, flow: str, now: datetime) -> Draft:

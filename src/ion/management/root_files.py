@@ -84,23 +84,24 @@ async def store_files(files: Sequence[RootFile], prefix: str, blobs: Blobs) -> t
 
 async def _store(root: RootFile, prefix: str, blobs: Blobs) -> FileRef:
     file = root.file.resolve()  # a store takes no symlinks; a person may well name one
-    before = _seen(file)
+    before = seen(file)
     digest = await _digest(file, before.st_size)
     blob = f"{prefix}data/{root.name}"
     await blobs.put(blob, file, move=root.temporary)
-    if not root.temporary and _mark(before) != _mark(_seen(file)):
+    if not root.temporary and _mark(before) != _mark(seen(file)):
         raise ConflictError(f"the file {file} changed while it was being read: raise the event again")
     return FileRef(path=root.name, blob=blob, size=before.st_size, sha256=digest)
 
 
-def _seen(file: Path) -> os.stat_result:
+def seen(file: Path) -> os.stat_result:
+    """How a file stands. Raises InvalidError if it cannot be read, or is none."""
     try:
-        seen = file.stat()
+        found = file.stat()
     except OSError as error:
         raise InvalidError(f"the file {file} cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(seen.st_mode):
+    if not stat.S_ISREG(found.st_mode):
         raise InvalidError(f"{file} is not a regular file: an event carries files only")
-    return seen
+    return found
 
 
 def _mark(seen: os.stat_result) -> tuple[int, int]:

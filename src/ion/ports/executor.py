@@ -154,13 +154,23 @@ class Workspace(msgspec.Struct, frozen=True, kw_only=True):
 class Handler(Protocol):
     """What an executor runs around the module."""
 
-    async def prepare(self, assignment: Assignment, directory: Path, *, sees: str = "") -> Workspace:
+    async def prepare(
+        self, assignment: Assignment, directory: Path, *, sees: str = "", cleared: bool = False
+    ) -> Workspace:
         """Builds the module's directory at `directory` (which must not exist), under a new random execution.
 
-        `sees` is the path under which the module will see it, where that differs (`/ion` in a container).
+        `sees` is the path under which the module will see it, where that differs (`/ion` in a container). With
+        `cleared` the directory is there, as `clear` left it.
 
         Raises:
             UnavailableError: the blob store is away; NotFoundError: an input is gone.
+        """
+
+    def clear(self, directory: Path) -> bool:
+        """Empties a directory of an attempt that is over, for another `prepare`.
+
+        Returns:
+            False if it is not just as it was made, or holds much: then it is to be deleted.
         """
 
     async def commit(
@@ -173,7 +183,10 @@ class Handler(Protocol):
         """
 
     async def keep_log(self, assignment: Assignment, execution: str, log: Path) -> str:
-        """Stores the log of an execution without results. Returns its blob path; repeating it is harmless."""
+        """Stores the log of an execution without results; nobody writes to it any more. Returns its blob path.
+
+        Repeating it is harmless.
+        """
 
     async def find_manifest(self, job: str, attempt: int) -> ManifestRef | None:
         """The manifest of an attempt whose end was not seen, if one of its executions wrote it."""

@@ -28,7 +28,8 @@ from ion.adapters.executors.local.leases import Broken, Leases
 from ion.adapters.executors.local.log import LogSpool
 from ion.adapters.executors.local.orphans import Orphans
 from ion.adapters.executors.local.process import Exit, Program, Run, start
-from ion.adapters.executors.local.recovery import ATTEMPT, LOG, SETTLED, Note, write_whole
+from ion.adapters.executors.local.recovery import ATTEMPT, LOG, SETTLED, Note, write_new, write_whole
+from ion.adapters.executors.local.spares import DIRECTORY, SCRATCH, Spares
 from ion.errors import UnavailableError
 from ion.model.job import Failure, FailureClass
 from ion.model.manifest import ManifestRef, Usage
@@ -53,7 +54,9 @@ class Place:
     has_devices: bool
     engine: Callable[[], Engine | None]
     orphans: Orphans
+    spares: Spares
     leases: Leases | None
+    oom_kills: limits.OomKills
     changed: Callable[[], None]
 
 
@@ -102,7 +105,7 @@ class Attempt:
         elif self._run is not None:
             self._run.kill()  # what failure it is, the release says
         else:
-            self._verdict = self._verdict or failures.wrote(broken, self.folder / "ion")
+            self._verdict = self._verdict or failures.wrote(broken, self.folder / DIRECTORY)
 
     async def run(self) -> None:
         try:
@@ -117,9 +120,11 @@ class Attempt:
 
     async def _live(self) -> ManifestRef:
         engine = await self._container_engine()
-        self.folder.mkdir(mode=0o700)
-        directory = self.folder / "ion"
-        prepared = self._place.handler.prepare(self._assignment, directory, sees=SEES if engine else "")
+        spare = not engine and self._place.spares.take(self.folder)
+        if not spare:
+            self.folder.mkdir(mode=0o700)
+        directory, sees = self.folder / DIRECTORY, SEES if engine else ""
+        prepared = self._place.handler.prepare(self._assignment, directory, sees=sees, cleared=spare)
         workspace = await self._unless_stopped(prepared)
         self._execution = workspace.execution
         ended, started_at_s, seconds = await self._guarded(workspace, engine)
@@ -170,7 +175,6 @@ class Attempt:
             raise _Stopped(self._verdict)
         spool = LogSpool.create(self.folder / LOG, limit=self._module.log_limit, secrets=values.values())
         self._ran = True
-        oom_kills = limits.oom_kills()
         try:
             self._run = await self._start(workspace, engine, values, spool)
             if self._verdict is not None:
@@ -181,7 +185,7 @@ class Attempt:
             self._run = None
         if spool.fault is not None:
             raise UnavailableError(f"the log in {self.folder} cannot be written: {spool.fault.strerror}")
-        if ended.code == -signal.SIGKILL and limits.oom_kills() > oom_kills:
+        if ended.code == -signal.SIGKILL and self._place.oom_kills.rose():
             ended = msgspec.structs.replace(ended, out_of_memory=True)
         return ended
 
@@ -202,8 +206,8 @@ class Attempt:
                 spool=spool,
                 orphans=place.orphans,
             )
-        scratch = self.folder / "scratch"
-        scratch.mkdir(mode=0o700)
+        scratch = self.folder / SCRATCH
+        scratch.mkdir(mode=0o700, exist_ok=True)
         program = Program(
             command=module.command,
             directory=Path(module.workdir or module.folder or workspace.directory),
@@ -301,7 +305,8 @@ class Attempt:
             dispatcher=os.getpid(),
             assignment=self._assignment,
         )
-        write_whole(self.folder / ATTEMPT, msgspec.json.encode(note))
+        # Torn by a crash it counts as none, which is right: nothing has been started yet.
+        write_new(self.folder / ATTEMPT, msgspec.json.encode(note))
 
     def _tell(self, status: Status) -> None:
         self.status = status

@@ -19,8 +19,10 @@ from ion.adapters.executors.local.attempt import Attempt, Place
 from ion.adapters.executors.local.container import find_engine, in_container, no_engine
 from ion.adapters.executors.local.environment import Secrets, missing_secret
 from ion.adapters.executors.local.leases import Broken, Leases
+from ion.adapters.executors.local.limits import OomKills
 from ion.adapters.executors.local.orphans import Orphans, become_subreaper
 from ion.adapters.executors.local.recovery import LOG, Maker, Recovery, delete, folder_name, folders_of
+from ion.adapters.executors.local.spares import Spares
 from ion.errors import NotFoundError, UnavailableError, UnsupportedError
 from ion.model.job import Failure, FailureClass
 from ion.model.module import Module, Resources, Revision
@@ -64,6 +66,7 @@ class LocalExecutor(Executor):
         self._tasks = asyncio.TaskGroup()
         self._open = False
         orphans = Orphans()
+        self._spares = Spares(self._work, self._maker.name, handler.clear)
         self._leases = Leases(on_broken=self._broken, known=orphans.known) if guard_links else None
         self._place = Place(
             handler=handler,
@@ -72,7 +75,9 @@ class LocalExecutor(Executor):
             has_devices=bool(devices or machine.gpu),
             engine=self._engine,
             orphans=orphans,
+            spares=self._spares,
             leases=self._leases,
+            oom_kills=OomKills(),
             changed=self._wake,
         )
 
@@ -108,6 +113,7 @@ class LocalExecutor(Executor):
         finally:
             if self._leases is not None:
                 await self._leases.close()
+            self._spares.close()
             self._maker.end()
             self._wake()
 
@@ -190,9 +196,10 @@ class LocalExecutor(Executor):
         if (attempt := self._attempts.get(handle)) is not None and not attempt.ended.is_set():
             await self.cancel(handle)
             await attempt.ended.wait()
-        self._attempts.pop(handle, None)
+        attempt = self._attempts.pop(handle, None)
         self._recovered.pop(handle, None)
-        await asyncio.to_thread(_delete_all, self._work, handle, self._maker.name)
+        if attempt is None or not attempt.status.manifest or not self._spares.give(attempt.folder):
+            await asyncio.to_thread(_delete_all, self._work, handle, self._maker.name)
 
     def _folder(self, handle: Handle) -> Path:
         if (attempt := self._attempts.get(handle)) is not None:

@@ -60,8 +60,19 @@ def memory_of(leader: int) -> list[int]:
     return family.tree(leader)
 
 
-def oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since this machine started."""
+class OomKills:
+    """The kernel's count of processes that it killed for want of memory; asked only when one was killed."""
+
+    def __init__(self) -> None:
+        self._known = _oom_kills()
+
+    def rose(self) -> bool:
+        """Whether there were more since the last time."""
+        known, self._known = self._known, _oom_kills()
+        return self._known > known
+
+
+def _oom_kills() -> int:
     with contextlib.suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

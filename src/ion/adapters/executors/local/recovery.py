@@ -56,6 +56,12 @@ def write_whole(file: Path, content: bytes) -> None:
     draft.rename(file)
 
 
+def write_new(file: Path, content: bytes) -> None:
+    """Writes a small file that is not there yet."""
+    with open(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb", buffering=0) as target:  # noqa: PTH123 - with a mode
+        target.write(content)
+
+
 def folder_name(assignment: Assignment, maker: str) -> str:
     return f"{assignment.job.id}-{assignment.job.attempt}-{maker}-{secrets.token_hex(3)}"
 
