@@ -473,8 +473,6 @@ def test_a_refused_root_event_is_not_raised(here: "Folder", looked: Callable[[],
     here.pipeline({"detect": FILTERED})
     said = refused(here, looked, "--event", "photo", "--set", "kind=dog", "--json")
     assert said.startswith("no module takes 'photo'")
-        "no module takes 'photo'"
-    )
 
 
 # ---- going on ---------------------------------------------------------------------------------------------------
