@@ -9,11 +9,12 @@ import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from ion.dispatcher.backoff import Backoff, persist
-from ion.errors import UnavailableError
+from ion.errors import ExistsError, InvalidError, UnavailableError
 from ion.messaging.filters import compile_filters
 from ion.messaging.spilled import restored
 from ion.model.event import Event, utc_now
@@ -97,9 +98,18 @@ class Admission:
             else:
                 event = delivery.event
                 wanted = [s for s in subscribers if s.subscription.type == event.type]
-                seen = await as_seen(event, wanted, self._blobs)
-                jobs.extend(jobs_for(event, wanted, max_hops=self._max_hops, seen=seen))
+                jobs.extend(await self._judged(event, wanted))
         await self._ledger.admit(jobs)
+
+    async def _judged(self, event: Event, wanted: Sequence[Subscriber]) -> list[Job]:
+        """The event's jobs; a dead one where its data is not to be had, so that filters cannot judge it."""
+        try:
+            seen = await as_seen(event, wanted, self._blobs)
+        except InvalidError as error:
+            failure = Failure(kind=FailureClass.CONTRACT, message=str(error))
+            job = job_id(event.id, self._module.name)
+            return [Job(id=job, module=self._module.name, event=event, state=State.DEAD, failure=failure)]
+        return jobs_for(event, wanted, max_hops=self._max_hops, seen=seen)
 
     async def _poisoned(self, delivery: Delivery) -> Job:
         """A message that cannot be decoded becomes a dead job, its bytes a blob: kept for a person to look at."""
@@ -107,7 +117,7 @@ class Admission:
         event_id = foreign_event_id(f"ion:undecodable/{self._module.group}", digest)
         job = job_id(event_id, self._module.name)
         blob = f"{job}/0/undecodable/message"
-        if not [info async for info in self._blobs.list(f"{job}/0/undecodable/")]:
+        with suppress(ExistsError):  # delivered before, here or elsewhere
             await self._blobs.put_bytes(blob, delivery.raw)
         event = Event(
             id=event_id,
@@ -130,16 +140,16 @@ class Admissions:
 
     def __init__(self, bus: Bus, ledger: Ledger, blobs: Blobs, *, max_hops: int) -> None:
         self._bus, self._ledger, self._blobs, self._max_hops = bus, ledger, blobs, max_hops
-        self._tasks: dict[Module, asyncio.Task[None]] = {}
+        self._tasks: dict[str, tuple[Module, asyncio.Task[None]]] = {}
 
     async def follow(self, modules: Iterable[Module], group: asyncio.TaskGroup) -> None:
         """Receives for exactly these modules from now on."""
         wanted = {m.group: m for m in modules if m.on}
-        for module, task in list(self._tasks.items()):
-            if wanted.get(module.group) != module:
+        for name, (module, task) in list(self._tasks.items()):
+            if wanted.get(name) != module:
                 task.cancel()
-                del self._tasks[module]
-        for module in wanted.values():
-            if module not in self._tasks:
+                del self._tasks[name]
+        for name, module in wanted.items():
+            if name not in self._tasks:
                 admission = Admission(self._bus, self._ledger, self._blobs, module, max_hops=self._max_hops)
-                self._tasks[module] = group.create_task(admission.run(), name=f"admit {module.name}")
+                self._tasks[name] = module, group.create_task(admission.run(), name=f"admit {module.name}")

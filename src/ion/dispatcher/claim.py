@@ -107,7 +107,8 @@ class Claims:
             self._slots[module.provider].take(job.id, job.attempt, module.resources)
         for job in jobs:
             await self._submit(job, executor)
-        return LOOK_AGAIN_S
+        # With some claimed, the next look tells when the rest is due.
+        return 0.0 if jobs else LOOK_AGAIN_S
 
     def _room(self, module: Module) -> int:
         sharers = [o.id for o in self._owners if module.name in o.modules]

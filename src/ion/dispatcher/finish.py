@@ -20,10 +20,13 @@ from ion.model.manifest import ManifestRef, execution_prefix
 from ion.model.record import module_logs
 from ion.ports.blobs import Blobs
 from ion.ports.documents import Documents
-from ion.ports.executor import Executor, Phase, Status
+from ion.ports.executor import Executor, Handle, Phase, Status
 from ion.ports.ledger import Bury, Cancel, GiveBack, Ledger, Outcome, Retry
 
 log = logging.getLogger(__name__)
+
+
+_DECIDED = (State.COMMITTED, State.RELEASED, State.SUPERSEDED, State.EXPIRED)
 
 
 class Step(StrEnum):
@@ -65,33 +68,51 @@ class Finish:
     ) -> None:
         self._ledger, self._documents, self._blobs = ledger, documents, blobs
         self._owner, self._observe, self._final = owner, observe, final
+        self._untold: dict[Handle, Progress] = {}
         self.giving_up = False
 
-    async def finish(self, status: Status, executor: Executor) -> None:
-        """Carries a final status into the ledger, then lets the executor forget the attempt. Waits for stores."""
+    async def finish(self, status: Status, executor: Executor) -> bool:
+        """Carries a final status into the ledger, then lets the executor forget the attempt. Waits for stores.
+
+        Returns:
+            False if the attempt is another living dispatcher's to settle: then it is left as it is.
+        """
+        ours = True
 
         async def carry() -> None:
-            await self._decide(status)
-            await executor.remove(status.handle)
+            nonlocal ours
+            if ours := await self._decide(status):
+                await executor.remove(status.handle)
 
         await persist(carry, f"settling job {status.handle.job}")
+        return ours
 
-    async def _decide(self, status: Status) -> None:
+    async def _decide(self, status: Status) -> bool:
+        """Whether the attempt is over, for whatever reason."""
+        attempt = status.handle.attempt
         try:
             job = await self._ledger.get(status.handle.job)
         except NotFoundError:
             log.warning("job %s is not in the ledger; what ran of it is cleared away", status.handle.job)
-            return
+            return True
         if status.phase is Phase.SUCCEEDED:
             await self._commit(job, status)
-            return
+            return True
+        if _has_won(job, attempt):  # a double of it failed
+            return True
         if status.log:  # of a late attempt as well: somebody may ask what it was doing
-            uri, attempt = self._blobs.uri(status.log), status.handle.attempt
+            uri = self._blobs.uri(status.log)
             record = module_logs(job.event, module=job.module, attempt=attempt, logs=uri, succeeded=False)
             await self._documents.put([record])
-        running = job.state is State.RUNNING and job.attempt == status.handle.attempt
-        if running and status.failure is not None:
+        if status.failure is not None and not _is_over(job, attempt):
             await self._settle(job, status, status.failure)
+        if not _is_over(await self._ledger.get(job.id), attempt):
+            self._untold.pop(status.handle, None)
+            return False
+        self._tell(status)
+        # Nothing of it can win any more, so whatever it stored but its log goes.
+        await self._blobs.delete(f"{job.id}/{attempt}/", keep=[status.log] if status.log else [])
+        return True
 
     async def _commit(self, job: Job, status: Status) -> None:
         manifest = status.manifest
@@ -105,12 +126,16 @@ class Finish:
 
     async def _settle(self, job: Job, status: Status, failure: Failure) -> None:
         outcome = await self._outcome(job, failure)
-        if await self._ledger.settle(job.id, job.attempt, self._owner, outcome, log=status.log):
-            self._observe(Progress(job=job, step=_step(outcome), failure=failure, log=status.log))
-            # Nothing of a settled attempt can win any more, so whatever it stored but its log goes.
-            await self._blobs.delete(f"{job.id}/{job.attempt}/", keep=[status.log] if status.log else [])
+        self._untold[status.handle] = Progress(job=job, step=_step(outcome), failure=failure, log=status.log)
+        await self._ledger.settle(job.id, job.attempt, self._owner, outcome, log=status.log)
+
+    def _tell(self, status: Status) -> None:
+        """Tells once of an attempt that was settled here, though the ledger's answer may have been lost."""
+        if (progress := self._untold.pop(status.handle, None)) is not None:
+            self._observe(progress)
 
     async def _outcome(self, job: Job, failure: Failure) -> Outcome:
+        """What becomes of a job whose attempt failed so."""
         if job.cancelling:
             return Cancel(reason=failure.message)
         if self.giving_up and failure.kind is FailureClass.LOST:
@@ -120,6 +145,16 @@ class Finish:
         revision = await self._ledger.revision(job.module, job.revision)
         now = await self._ledger.now()
         return decide(job, failure, revision.module, now=now, chance=random.random())  # noqa: S311  jitter
+
+
+def _has_won(job: Job, attempt: int) -> bool:
+    """Whether this attempt's results are the job's."""
+    return job.attempt == attempt and job.state in _DECIDED
+
+
+def _is_over(job: Job, attempt: int) -> bool:
+    """Whether this attempt can win no more."""
+    return job.attempt != attempt or job.state not in (State.RUNNING, *_DECIDED)
 
 
 def _step(outcome: Outcome) -> Step:

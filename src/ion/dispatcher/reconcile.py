@@ -11,15 +11,20 @@ from ion.dispatcher.claim import Running
 from ion.dispatcher.retry import decide
 from ion.model.job import Failure, FailureClass, Job, State
 from ion.ports.executor import Executor, Handle, Handler, Phase, Status
-from ion.ports.ledger import JobFilter, Ledger
+from ion.ports.ledger import Cancel, JobFilter, Ledger, Outcome
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
+LOST = Failure(kind=FailureClass.LOST, message="the attempt was lost with its dispatcher or host")
 
 
 class Reconciler:
-    """Compares for one dispatcher; what it finds ended is handed to `finish`."""
+    """Compares for one dispatcher.
+
+    What it finds ended is handed to `finish`, what it finds running to `started`, with its provider; `finishing` tells
+    whether that is being done for an attempt already.
+    """
 
     def __init__(
         self,
@@ -30,18 +35,26 @@ class Reconciler:
         *,
         owner: str,
         finish: Callable[[Status, Executor], None],
+        started: Callable[[Job, str], None] = lambda _job, _provider: None,
+        finishing: Callable[[Handle], bool] = lambda _: False,
     ) -> None:
         self._ledger, self._executors, self._running = ledger, executors, running
         self._handler, self._owner, self._finish = handler, owner, finish
+        self._started, self._finishing = started, finishing
 
     async def recover(self, adopted: Sequence[Job]) -> None:
         """Settles what dead dispatchers left: first what the executors find, then what nobody knows of."""
         found: set[tuple[str, int]] = set()
-        for executor in self._executors.values():
+        ours = {(job.id, job.attempt): job for job in adopted}
+        for provider, executor in self._executors.items():
             for status in await executor.recover():
-                found.add((status.handle.job, status.handle.attempt))
+                key = (status.handle.job, status.handle.attempt)
+                found.add(key)
                 if status.final:
                     self._finish(status, executor)
+                elif key in ours:
+                    self._running.add(ours[key], provider)
+                    self._started(ours[key], provider)
         for job in adopted:
             if (job.id, job.attempt) not in found:
                 await self._settle_unknown(job)
@@ -54,6 +67,8 @@ class Reconciler:
                 await self._settle_unknown(job)
             elif job.cancelling:
                 await self._cancel(job)
+            else:
+                await self._check(job)
         for key, (job, provider) in list(self._running.jobs.items()):
             if key not in mine:
                 await self._end_stray(job, self._executors[provider])
@@ -76,6 +91,29 @@ class Reconciler:
                 for job in jobs:
                     await self._ledger.bury(job.id, failure, actor="dispatcher")
 
+    async def _check(self, job: Job) -> None:
+        """What was submitted has to be known to its executor until it is settled."""
+        _, provider = self._running.jobs[job.id, job.attempt]
+        handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
+        if self._finishing(handle) or (await self._executors[provider].state(handle)).phase is not Phase.UNKNOWN:
+            return
+        current = await self._ledger.get(job.id)
+        if current.state is State.RUNNING and current.attempt == job.attempt and not self._finishing(handle):
+            self._running.drop(handle)
+            await self._settle_unknown(job)
+
+    async def _settle_for_owner(self, job: Job, failure: Failure) -> None:
+        """Its owner beats but does not settle it. A late execution loses by the attempt's number."""
+        manifest = await self._handler.find_manifest(job.id, job.attempt)
+        if manifest is not None:
+            await self._ledger.commit(job.id, job.attempt, manifest)
+            return
+        outcome: Outcome = Cancel(reason=failure.message)
+        if not job.cancelling:
+            revision = await self._ledger.revision(job.module, job.revision)
+            outcome = decide(job, failure, revision.module, now=await self._ledger.now(), chance=0.5)
+        await self._ledger.settle(job.id, job.attempt, job.owner, outcome)
+
     async def _settle_unknown(self, job: Job) -> None:
         """No executor here knows the attempt."""
         executor = self._executor_of(job)
@@ -86,8 +124,7 @@ class Reconciler:
         if manifest is not None:
             self._finish(Status(handle=handle, phase=Phase.SUCCEEDED, manifest=manifest), executor)
             return
-        failure = Failure(kind=FailureClass.LOST, message="the attempt was lost with its dispatcher or host")
-        self._finish(Status(handle=handle, phase=Phase.FAILED, failure=failure), executor)
+        self._finish(Status(handle=handle, phase=Phase.FAILED, failure=LOST), executor)
 
     def _executor_of(self, job: Job) -> Executor:
         matching = (e for e in self._executors.values() if e.guarantees.scope == job.scope)
@@ -107,6 +144,9 @@ class Reconciler:
         status = await executor.state(handle)
         if status.final or status.phase is Phase.UNKNOWN:
             return  # being finished, or just gone
+        if executor.guarantees.adopts:  # whoever has it now watches the same attempt
+            self._running.drop(handle)
+            return
         log.warning("job %s attempt %d is no longer ours; its processes are ended", job.id, job.attempt)
         await executor.cancel(handle)
 
@@ -118,7 +158,4 @@ class Reconciler:
                 handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
                 await self._executors[self._running.jobs[key][1]].cancel(handle, failure)
             elif job.owner != self._owner:
-                # Its owner beats but does not settle it. A late execution loses by the attempt's number.
-                revision = await self._ledger.revision(job.module, job.revision)
-                outcome = decide(job, failure, revision.module, now=await self._ledger.now(), chance=0.5)
-                await self._ledger.settle(job.id, job.attempt, job.owner, outcome)
+                await self._settle_for_owner(job, failure)

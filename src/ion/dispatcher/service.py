@@ -23,6 +23,7 @@ from ion.dispatcher.slots import Slots
 from ion.errors import IonError, UnavailableError
 from ion.model.ids import new_id
 from ion.model.job import Failure, FailureClass, Job
+from ion.model.module import Resources
 from ion.ports.blobs import Blobs
 from ion.ports.bus import Bus
 from ion.ports.documents import Documents
@@ -31,7 +32,7 @@ from ion.ports.ledger import Changes, Ledger, Owner, Registered
 
 log = logging.getLogger(__name__)
 
-UNSETTLED_S = 10.0
+UNSETTLED_S = 2.0
 """After how long an attempt that could not be settled is looked at again."""
 
 
@@ -95,6 +96,7 @@ class Dispatcher:
         self._claimed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._finishing: dict[Handle, asyncio.Task[None]] = {}
+        self._adopted: list[Job] = []
         self._early: list[tuple[Status, Executor]] = []
         self._loops: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -114,7 +116,14 @@ class Dispatcher:
             failed=self._ended,
         )
         self._reconciler = Reconciler(
-            ledger, executors, self._running, stores.handler, owner=self.id, finish=self._ended
+            ledger,
+            executors,
+            self._running,
+            stores.handler,
+            owner=self.id,
+            finish=self._ended,
+            started=self._found_running,
+            finishing=self._finishing.__contains__,
         )
         self._admissions = Admissions(stores.bus, ledger, stores.blobs, max_hops=settings.max_hops)
         me = Owner(
@@ -226,6 +235,8 @@ class Dispatcher:
     async def _hear(self) -> None:
         """Turns the ledger's news into looks."""
         async with self._stores.ledger.listen(Changes.DUE | Changes.REGISTRY | Changes.CANCEL) as news:
+            self._stale = True  # what came before this was not heard
+            self._wake.set()
             while True:
                 changes = await news.wait()
                 if Changes.REGISTRY in changes:
@@ -251,19 +262,21 @@ class Dispatcher:
     # ---- steps ------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        adopted = await self._ownership.beat()
+        self._adopted += await self._ownership.beat()
         for provider, executor in self._executors.items():
             scope = executor.guarantees.scope
             sharers = sum(1 for owner in self._ownership.owners if scope in owner.scope.split(","))
             self._slots[provider].share_with(sharers)
         self._claims.know(self._registered, self._ownership.owners)
-        if adopted or self._loops is None:
-            log.info("taking over %d running jobs of dispatchers that died", len(adopted))
-            await self._reconciler.recover(adopted)
+        if self._adopted or self._loops is None:
+            log.info("taking over %d running jobs of dispatchers that died", len(self._adopted))
+            await self._reconciler.recover(self._adopted)
+            self._adopted.clear()
         self._wake.set()
 
     async def _reconcile(self) -> None:
-        await self._reconciler.compare()
+        if not self._adopted:  # else they are being recovered, or will be with the next beat
+            await self._reconciler.compare()
         await self._read_registry()
         await self._reconciler.bury_orphaned(r.module.name for r in self._registered)
 
@@ -280,6 +293,11 @@ class Dispatcher:
         """Where bus and ledger share a store, admission is the publication, and there is nothing to receive."""
         return self._stores.bus.guarantees.store == self._stores.ledger.guarantees.store
 
+    def _found_running(self, job: Job, provider: str) -> None:
+        """An attempt outlived its dispatcher, and takes room here now."""
+        needs = next((r.module.resources for r in self._registered if r.module.name == job.module), Resources())
+        self._slots[provider].take(job.id, job.attempt, needs)
+
     def _ended(self, status: Status, executor: Executor) -> None:
         """Finishes an attempt in a task of its own; a repeated final state is ignored meanwhile."""
         if status.handle in self._finishing:
@@ -292,7 +310,8 @@ class Dispatcher:
 
     async def _finish_one(self, status: Status, executor: Executor) -> None:
         try:
-            await self._finish.finish(status, executor)
+            if not await self._finish.finish(status, executor):
+                await asyncio.sleep(UNSETTLED_S)  # the executor tells it again until its owner has settled it
         except IonError as error:  # its state is told again, and it keeps its slot: nobody else will settle it better
             log.error("job %s cannot be settled: %s", status.handle.job, error)
             await asyncio.sleep(UNSETTLED_S)

@@ -85,8 +85,11 @@ class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def group(self) -> str:
-        """The module's subscription on the bus: its logical name behind the pipeline's."""
-        return f"{self.pipeline}-{self.name}" if self.pipeline else self.name
+        """The module's subscription on the bus: its logical name behind the pipeline's.
+
+        Neither has an underscore in it, so no two modules share one.
+        """
+        return f"{self.pipeline}_{self.name}" if self.pipeline else self.name
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

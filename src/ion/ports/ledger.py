@@ -311,7 +311,7 @@ class Ledger(ABC):
 
     @abstractmethod
     async def waiting(self) -> dict[str, float | None]:
-        """Modules with unheld waiting jobs, and in how many seconds the next is due (0: now)."""
+        """Modules with waiting jobs, and in how many seconds the next is due (0: now; None: all of them are held)."""
 
     @abstractmethod
     async def overdue(self, most: int) -> Sequence[Job]:

@@ -104,7 +104,7 @@ def _matches(which: JobFilter, row: Sequence[Any]) -> bool:
 
 
 def waiting(connection: sqlite3.Connection, now: float) -> dict[str, float | None]:
-    """Modules with unheld waiting jobs and when the next is due; one index step a module, however many jobs wait."""
+    """Modules with waiting jobs and when the next is due; one index step a module, however many jobs wait."""
     due: dict[str, float | None] = dict.fromkeys(_modules_in(connection, "jobs_due", "ready = 1"), 0.0)
     for module in _modules_in(connection, "jobs_later", "ready = 0 AND hold = ''"):
         if module not in due:
@@ -114,6 +114,8 @@ def waiting(connection: sqlite3.Connection, now: float) -> dict[str, float | Non
                 (module,),
             ).fetchone()
             due[module] = max(0.0, at - now)
+    for module in _modules_in(connection, "jobs_held", "hold <> ''"):
+        due.setdefault(module, None)
     return due
 
 

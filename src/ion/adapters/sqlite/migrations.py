@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ion.adapters.sqlite import schema_bus_documents, schema_ledger
 from ion.errors import UnsupportedError
 
-MIGRATIONS: tuple[str, ...] = (schema_ledger.SCHEMA + schema_bus_documents.SCHEMA,)
+MIGRATIONS: tuple[str, ...] = (schema_ledger.SCHEMA + schema_bus_documents.SCHEMA, schema_ledger.HELD)
 
 
 def migrate(connection: sqlite3.Connection, store: str, migrations: tuple[str, ...] = MIGRATIONS) -> None:

@@ -1,4 +1,4 @@
-"""The tables of the ledger; part of migration 1.
+"""The tables of the ledger: part of migration 1, and what came after.
 
 A job is one row. Columns are what is guarded, ordered or looked up; the rest is JSON text at the row's end, where
 reading the columns does not touch it. Times are seconds since the epoch by the ledger's clock.
@@ -150,3 +150,6 @@ BEGIN
   DELETE FROM devices WHERE scope = old.scope AND job = old.id;
 END;
 """
+
+HELD: str = "CREATE INDEX jobs_held ON jobs (module) WHERE state = 'waiting' AND hold <> '';"
+"""Migration 2: finds the modules whose waiting jobs are all held."""

@@ -89,7 +89,7 @@ class AdmissionConformance(LedgerStage):
         await stage.ledger.control("f", Control.NONE, "me")
         assert (await stage.ledger.get(job.id)).hold is Hold.HOPS
         assert not await stage.ledger.claim(claim())
-        assert await stage.ledger.waiting() == {}
+        assert await stage.ledger.waiting() == {"detect": None}
 
     async def test_unknown_job_is_not_found(self, stage: Stage) -> None:
         """An id that was never admitted raises NotFoundError."""
@@ -150,14 +150,14 @@ class AdmissionConformance(LedgerStage):
         assert listed == [job.id for job in jobs]
 
     async def test_waiting_tells_when_the_next_is_due(self, stage: Stage) -> None:
-        """`waiting` names modules with unheld waiting jobs and the seconds until the next is due."""
+        """`waiting` names modules with waiting jobs and the seconds until the next is due, None where all are held."""
         await stage.admitted(module="now")
         await stage.admitted(module="held", hold=Hold.HOPS)
         await stage.admitted(module="later", not_before=EPOCH + timedelta(seconds=60))
         await stage.admitted(module="later", not_before=EPOCH + timedelta(seconds=30))
-        assert await stage.ledger.waiting() == {"now": 0, "later": 30}
+        assert await stage.ledger.waiting() == {"now": 0, "later": 30, "held": None}
         stage.clock.advance(45)
-        assert await stage.ledger.waiting() == {"now": 0, "later": 0}
+        assert await stage.ledger.waiting() == {"now": 0, "later": 0, "held": None}
 
     async def test_time_is_the_ledgers(self, stage: Stage) -> None:
         """`now` is the ledger's clock."""

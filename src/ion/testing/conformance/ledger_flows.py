@@ -45,7 +45,7 @@ class FlowConformance(LedgerStage):
         assert (await stage.other.get(late.id)).hold is Hold.FLOW
         assert not await stage.other.claim(claim(10))
         assert await stage.other.open("f") == Open(waiting=3, held=3)
-        assert await stage.other.waiting() == {}
+        assert await stage.other.waiting() == {"detect": None}
         async with stage.other.listen(Changes.DUE) as news:
             await stage.ledger.control("f", Control.NONE, "me")
             assert await news.wait(10) == Changes.DUE
