@@ -255,5 +255,6 @@ async def test_it_looks_again_when_the_next_job_is_due_though_it_claimed_another
     await delayed(bench, 3.0)
     await admit(bench, 1)
     hand = Hand(bench)
-    assert await hand.round() <= 3.0
+    again_s = await hand.round()
     assert hand.count() == {"detect": 1}
+    assert (again_s or await hand.round()) == pytest.approx(3.0)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ion.dispatcher.finish import Finish, Progress, Step
+from ion.errors import NotFoundError
 from ion.model.job import Failure, FailureClass, Job, State
 from ion.model.manifest import log_path
 from ion.model.module import Retries
@@ -118,6 +119,23 @@ async def test_of_a_settled_attempt_only_the_log_is_left(bench: "Bench") -> None
     assert await bench.stored(f"{job.id}/") == [status.log]
     assert await bench.stored(f"{other.id}/") == before
     assert neighbour.log in before
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=NotFoundError,
+    reason="finish.py _decide: what is over is cleared away once more, and all but the log of *this* telling goes (R7)",
+)
+async def test_an_attempt_that_is_told_again_without_its_log_keeps_it(bench: "Bench") -> None:
+    """A comparison that was overtaken calls it lost, and knows of no log: the row and the record go on naming one."""
+    job = await bench.running()
+    finish = bench.finish()
+    await finish.finish(await failed(bench, job), bench.executor)
+    unknown = Failure(kind=FailureClass.LOST, message="the attempt was lost with its dispatcher or host")
+    await finish.finish(Status(handle=bench.handle(job), phase=Phase.FAILED, failure=unknown), bench.executor)
+    after = await bench.ledger.get(job.id)
+    assert after.failures == {FailureClass.MODULE: 1}
+    assert await bench.blobs.get_bytes(after.log) == b"why\n"
 
 
 async def test_a_settlement_that_the_ledger_refuses_deletes_nothing(bench: "Bench") -> None:

@@ -86,15 +86,18 @@ class Relay:
         if job.manifest is None:
             raise UnavailableError(f"job {job.id} is committed without a manifest; run `ion audit`")
         manifest = await load_manifest(job.manifest, self._blobs)
-        await self._put_findings(job, manifest)
+        findings = self._findings(job, manifest)
+        if not manifest.events and findings:
+            await self._documents.put(findings)
         for start in range(job.cursor, len(manifest.events), CHUNK):
             chunk = manifest.events[start : start + CHUNK]
-            await self._hand_on(manifest.module, chunk)
+            await self._hand_on(manifest.module, chunk, findings)
             if start + CHUNK < len(manifest.events):
                 await self._ledger.advance(job.id, self._owner, start + CHUNK)
         await self._ledger.released(job.id, self._owner)
 
-    async def _put_findings(self, job: Job, manifest: Manifest) -> None:
+    def _findings(self, job: Job, manifest: Manifest) -> list[Record]:
+        """The records of what the job found and logged; they go with those of its first events."""
         records: list[Record] = []
         if manifest.log:
             logs = self._blobs.uri(manifest.log.blob)
@@ -103,13 +106,12 @@ class Relay:
             )
         if manifest.insights:
             records.append(insight(manifest))
-        if records:
-            await self._documents.put(records)
+        return records
 
-    async def _hand_on(self, producer: str, events: Sequence[Event]) -> None:
+    async def _hand_on(self, producer: str, events: Sequence[Event], findings: Sequence[Record]) -> None:
         small = [event_meta(event, producer, self._blobs.uri) for event in events if not event.dataref]
-        if small:
-            await self._documents.put(small)
+        if small or findings:
+            await self._documents.put([*findings, *small])
         for event in events:
             if event.dataref:  # one at a time: its data may be large
                 whole = await restored(event, self._blobs)

@@ -1,6 +1,5 @@
 """A dispatcher whose bus is on another store than its ledger: it receives, beside relaying."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,7 @@ async def test_an_event_that_is_relayed_and_received_starts_one_job(
 async def test_it_receives_from_the_start(site: "Site", stores: Stores, bus: SqliteBus) -> None:
     """And not only after its first comparison, or the next change of the registry."""
     await site.module("detect", "true")
-    async with site.dispatching(stores=stores, reconcile_s=3600.0), asyncio.timeout(3.0):
+    async with site.dispatching(stores=stores, reconcile_s=3600.0):
         event = made("photo")
         await bus.publish([event])
         await site.reached(event, State.RELEASED)

@@ -1,6 +1,5 @@
 """Whole flows: from a root event until nothing is open any more."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from ion.dispatcher.finish import Step
@@ -101,7 +100,7 @@ async def test_a_module_that_is_applied_while_it_dispatches_is_served(site: "Sit
 
 async def test_a_module_that_is_applied_just_as_it_opens_is_served(site: "Site") -> None:
     """A listener is open before the state that it guards is read, so that no news is lost in between."""
-    async with site.dispatching(reconcile_s=3600.0), asyncio.timeout(3.0):
+    async with site.dispatching(reconcile_s=3600.0):
         await site.module("detect", "true")
         await site.quiet(await site.photo())
 

@@ -76,7 +76,9 @@ class SqliteBus(Bus):
         await self._database.write(work)
 
     async def publish(self, events: Sequence[Event]) -> None:
-        rows = [(event.id, event.type, codec.encode(event)) for event in events]
+        topics = {event.type for event in events}
+        heard = self._database.read(lambda connection: {topic for topic in topics if _has_groups(connection, topic)})
+        rows = [(event.id, event.type, codec.encode(event)) for event in events if event.type in heard]
         for start in range(0, len(rows), STEP):
             await self._database.write(_publishing(rows[start : start + STEP]), wakes=_due_if)
 
@@ -150,6 +152,10 @@ def _publishing(rows: list[tuple[str, str, bytes]]) -> Callable[[sqlite3.Connect
         return sum(_publish_one(connection, *row) for row in rows)
 
     return work
+
+
+def _has_groups(connection: sqlite3.Connection, topic: str) -> bool:
+    return bool(connection.execute("SELECT 1 FROM bus_subscriptions WHERE topic = ? LIMIT 1", (topic,)).fetchone())
 
 
 def _publish_one(connection: sqlite3.Connection, event_id: str, topic: str, raw: bytes) -> int:

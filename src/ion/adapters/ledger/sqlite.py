@@ -117,6 +117,9 @@ class SqliteLedger(Ledger):
 
     async def unreleased(self, most: int, owner: str) -> Sequence[Job]:
         now = self._database.now()
+        chosen = self._database.read(lambda db: sqlite_jobs.due_for_relay(db, most, owner, now))
+        if all(holder == owner for _, holder in chosen):  # nothing to take over
+            return self._database.read(lambda db: sqlite_jobs.jobs_of(db, [seq for seq, _ in chosen]))
         return await self._database.write(lambda db: sqlite_jobs.unreleased(db, most, owner, now))
 
     async def advance(self, job: str, owner: str, cursor: int) -> bool:

@@ -136,6 +136,15 @@ def _note_failure(
 
 def unreleased(connection: sqlite3.Connection, most: int, owner: str, now: float) -> Sequence[Job]:
     """The oldest committed jobs that are due and the owner's or nobody's; see `Ledger.unreleased`."""
+    chosen = due_for_relay(connection, most, owner, now)
+    connection.executemany(
+        "UPDATE jobs SET owner = ? WHERE seq = ?", [(owner, seq) for seq, holder in chosen if holder != owner]
+    )
+    return jobs_of(connection, [seq for seq, _ in chosen])
+
+
+def due_for_relay(connection: sqlite3.Connection, most: int, owner: str, now: float) -> list[tuple[int, str]]:
+    """The row numbers of those jobs, with their owners."""
     found = [
         (seq, holder)
         for holder in (owner, "")
@@ -145,11 +154,7 @@ def unreleased(connection: sqlite3.Connection, most: int, owner: str, now: float
             (holder, now, most),
         )
     ]
-    chosen = sorted(found)[:most]
-    connection.executemany(
-        "UPDATE jobs SET owner = ? WHERE seq = ?", [(owner, seq) for seq, holder in chosen if holder != owner]
-    )
-    return jobs_of(connection, [seq for seq, _ in chosen])
+    return sorted(found)[:most]
 
 
 def jobs_of(connection: sqlite3.Connection, sequence: Sequence[int]) -> list[Job]:

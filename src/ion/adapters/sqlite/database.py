@@ -264,13 +264,29 @@ class Database:
         connection = self._connection(self._writer)
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for pending in batch:
-                self._attempt(connection, pending)
-            connection.execute("COMMIT")
+            if len(batch) == 1:
+                self._alone(connection, batch[0])
+            else:
+                for pending in batch:
+                    self._attempt(connection, pending)
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def _alone(self, connection: sqlite3.Connection, pending: _Pending) -> None:
+        """Runs the one write of a transaction, which ends with it if it fails: no savepoint is needed."""
+        pending.outcome, pending.error, pending.news = None, None, Changes(0)
+        try:
+            with translated(self.store):
+                pending.run(connection)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK")
+            pending.error = error
 
     def _attempt(self, connection: sqlite3.Connection, pending: _Pending) -> None:
         """Runs one write in a savepoint. A broken disk ends the whole transaction, which is then everybody's error."""

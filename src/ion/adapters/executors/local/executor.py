@@ -155,15 +155,15 @@ class LocalExecutor(Executor):
         self._watchers.add(woken)
         try:
             while self._open:
-                now = time.monotonic()
-                news = [status for status in self._statuses() if _is_news(status, told.get(status.handle), now)]
-                told = {status.handle: told.get(status.handle, (status.phase, now)) for status in self._statuses()}
+                now, statuses = time.monotonic(), self._statuses()
+                news = [status for status in statuses if _is_news(status, told.get(status.handle), now)]
+                told = {status.handle: told.get(status.handle, (status.phase, now)) for status in statuses}
                 told |= {status.handle: (status.phase, now) for status in news}
+                woken.clear()
                 if news:
                     yield news
-                    continue
-                await _wait(woken, _RETELL_S if any(status.final for status in self._statuses()) else None)
-                woken.clear()
+                else:
+                    await _wait(woken, _RETELL_S if any(status.final for status in statuses) else None)
         finally:
             self._watchers.discard(woken)
 
