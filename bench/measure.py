@@ -1,7 +1,5 @@
 """What every benchmark shares: a folder of its own, Ion run on it, and a line that shows a figure beside its floor."""
 
-import asyncio
-import contextlib
 import os
 import shutil
 import subprocess
@@ -83,6 +81,3 @@ def root(kind: str, **files: Path) -> RootEvent:
 
 def line(what: str, figure: str, floor: str, goal: str = "") -> None:
     print(f"{what:<44} {figure:>14}   floor {floor:>12}   {goal}".rstrip(), flush=True)
-
-
-__all__ = ["asyncio", "compiled", "contextlib", "flow", "folder", "line", "root", "served"]

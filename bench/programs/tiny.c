@@ -19,7 +19,9 @@ int main(int count, char **words) {
     int in = open("in/data/item", O_RDONLY);
     ssize_t length = in < 0 ? -1 : read(in, content, sizeof content);
     if (length < 0) return 3;
-    const char *event = "{\"type\": \"copied\", \"files\": [\"item\"]}";
+    const char *type = getenv("RAISES");
+    char event[256];
+    snprintf(event, sizeof event, "{\"type\": \"%s\", \"files\": [\"item\"]}", type ? type : "copied");
     return write_file("out/data/item", content, (size_t)length) ||
            write_file("out/events/copied.json", event, strlen(event));
 }

@@ -1,0 +1,19 @@
+"""All benchmarks, one after the other; each prints its figures with their floors beside them."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+NAMES = ("start", "tiny", "chain", "large", "backlog")
+
+
+def main() -> None:
+    sys.path.insert(0, str(Path(__file__).parent))
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
+    for name in sys.argv[1:] or NAMES:
+        importlib.import_module(name).main()
+
+
+if __name__ == "__main__":
+    main()
