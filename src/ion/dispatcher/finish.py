@@ -71,8 +71,10 @@ class Finish:
         self._untold: dict[Handle, Progress] = {}
         self.giving_up = False
 
-    async def finish(self, status: Status, executor: Executor) -> bool:
+    async def finish(self, status: Status, executor: Executor, job: Job | None = None) -> bool:
         """Carries a final status into the ledger, then lets the executor forget the attempt. Waits for stores.
+
+        `job` is the attempt's as it was claimed, where that is known; it spares a look.
 
         Returns:
             False if the attempt is another living dispatcher's to settle: then it is left as it is.
@@ -81,15 +83,18 @@ class Finish:
 
         async def carry() -> None:
             nonlocal ours
-            if ours := await self._decide(status):
+            if ours := await self._decide(status, job):
                 await executor.remove(status.handle)
 
         await persist(carry, f"settling job {status.handle.job}")
         return ours
 
-    async def _decide(self, status: Status) -> bool:
+    async def _decide(self, status: Status, known: Job | None) -> bool:
         """Whether the attempt is over, for whatever reason."""
         attempt = status.handle.attempt
+        if known is not None and status.phase is Phase.SUCCEEDED:
+            await self._commit(known, status)
+            return True
         try:
             job = await self._ledger.get(status.handle.job)
         except NotFoundError:

@@ -310,7 +310,8 @@ class Dispatcher:
 
     async def _finish_one(self, status: Status, executor: Executor) -> None:
         try:
-            if not await self._finish.finish(status, executor):
+            job, _ = self._running.jobs.get((status.handle.job, status.handle.attempt), (None, ""))
+            if not await self._finish.finish(status, executor, job):
                 await asyncio.sleep(UNSETTLED_S)  # the executor tells it again until its owner has settled it
         except IonError as error:  # its state is told again, and it keeps its slot: nobody else will settle it better
             log.error("job %s cannot be settled: %s", status.handle.job, error)

@@ -48,6 +48,7 @@ _AFTER_CONTROL = {
     Control.CANCELLED: Changes.REGISTRY | Changes.ENDED | Changes.CANCEL,
 }
 _FLOW_PAGE = 200
+_REVISIONS_KEPT = 500
 
 
 class SqliteLedger(Ledger):
@@ -63,6 +64,7 @@ class SqliteLedger(Ledger):
         self._max_jobs = max_jobs
         self._subscribers: Mapping[str, Sequence[Subscriber]] = {}
         self._subscribers_version = -1
+        self._revisions: dict[tuple[str, str], Revision] = {}
 
     @property
     def guarantees(self) -> LedgerGuarantees:
@@ -217,7 +219,13 @@ class SqliteLedger(Ledger):
         return self._database.read(lambda db: sqlite_registry.modules(db, now))
 
     async def revision(self, module: str, revision: str) -> Revision:
-        return self._database.read(lambda db: sqlite_registry.revision(db, module, revision))
+        known = self._revisions.get((module, revision))  # a revision never changes
+        if known is None:
+            known = self._database.read(lambda db: sqlite_registry.revision(db, module, revision))
+            if len(self._revisions) >= _REVISIONS_KEPT:
+                self._revisions.clear()
+            self._revisions[module, revision] = known
+        return known
 
     async def subscribers(self, event_type: str) -> Sequence[Subscriber]:
         version = self._database.read(sqlite_registry.registry_version)
