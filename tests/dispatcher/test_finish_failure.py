@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ion.dispatcher.finish import Finish, Progress, Step
-from ion.errors import NotFoundError
 from ion.model.job import Failure, FailureClass, Job, State
 from ion.model.manifest import log_path
 from ion.model.module import Retries
@@ -121,11 +120,6 @@ async def test_of_a_settled_attempt_only_the_log_is_left(bench: "Bench") -> None
     assert neighbour.log in before
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=NotFoundError,
-    reason="finish.py _decide: what is over is cleared away once more, and all but the log of *this* telling goes (R7)",
-)
 async def test_an_attempt_that_is_told_again_without_its_log_keeps_it(bench: "Bench") -> None:
     """A comparison that was overtaken calls it lost, and knows of no log: the row and the record go on naming one."""
     job = await bench.running()

@@ -157,11 +157,6 @@ async def test_an_attempt_that_its_executor_has_forgotten_is_lost(bench: "Bench"
     assert (after.state, after.failures) == (State.WAITING, {FailureClass.LOST: 1})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="reconcile.py compare: a job that is to be cancelled is cancelled and never checked, so it is stuck (R4)",
-)
 async def test_an_attempt_that_is_forgotten_and_to_be_cancelled_is_cancelled(bench: "Bench") -> None:
     """There is nothing left to end, and nothing will tell of its end."""
     desk, job = bench.desk(), await bench.running()
@@ -193,12 +188,6 @@ class Hesitant(LocalExecutor):
         return await super().submit(assignment)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="reconcile.py _check: an attempt whose submission is on its way is unknown to its executor too; it is called"
-    " lost and made anew, beside the first",
-)
 async def test_an_attempt_that_is_just_being_submitted_is_not_forgotten(bench: "Bench") -> None:
     """However long its executor takes to accept it."""
     job = await bench.admitted()

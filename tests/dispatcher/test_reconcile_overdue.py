@@ -95,7 +95,7 @@ async def test_waiting_jobs_of_a_removed_module_become_dead_letters(bench: "Benc
     await bench.ledger.admit([waiting_job(flow=flow) for _ in range(BATCH + 1)])
     other = await bench.admitted("count", flow=flow)
     await bench.ledger.remove("detect", "test")
-    await bench.desk().reconciler.bury_orphaned(["count"])
+    await bench.desk().reconciler.bury_orphaned()
     assert await bench.ledger.tally(flow) == {("detect", State.DEAD): BATCH + 1, ("count", State.WAITING): 1}
     assert (await bench.ledger.get(other.id)).state is State.WAITING
     (dead,) = (await bench.ledger.query(JobFilter(module="detect"), most=1)).jobs
@@ -109,7 +109,7 @@ async def test_jobs_of_registered_modules_and_running_ones_are_not_buried(bench:
     """Whose module is gone may end what runs; it is judged when it ends."""
     running, waiting = await bench.running("detect"), await bench.admitted("count")
     await bench.ledger.remove("detect", "test")
-    await bench.desk().reconciler.bury_orphaned(["count"])
+    await bench.desk().reconciler.bury_orphaned()
     assert (await bench.ledger.get(running.id)).state is State.RUNNING
     assert (await bench.ledger.get(waiting.id)).state is State.WAITING
 
@@ -118,5 +118,5 @@ async def test_held_jobs_of_a_removed_module_become_dead_letters_too(bench: "Ben
     """Else their flow stays open for ever."""
     job = await bench.admitted(hold=Hold.HOPS)
     await bench.ledger.remove("detect", "test")
-    await bench.desk().reconciler.bury_orphaned(["count"])
+    await bench.desk().reconciler.bury_orphaned()
     assert (await bench.ledger.get(job.id)).state is State.DEAD

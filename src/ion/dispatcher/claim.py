@@ -30,6 +30,8 @@ class Running:
 
     def __init__(self) -> None:
         self.jobs: dict[tuple[str, int], tuple[Job, str]] = {}
+        self.submitting: set[tuple[str, int]] = set()
+        """Those that their executor need not know of yet."""
         self.freed = asyncio.Event()
 
     def add(self, job: Job, provider: str) -> None:
@@ -103,6 +105,7 @@ class Claims:
             return allowed.again_s or LOOK_AGAIN_S
         jobs = await self._ledger.claim(self._request(registered.revision, executor, room, allowed.most))
         for job in jobs:
+            self._running.submitting.add((job.id, job.attempt))
             self._running.add(job, module.provider)
             self._slots[module.provider].take(job.id, job.attempt, module.resources)
         for job in jobs:
@@ -138,6 +141,8 @@ class Claims:
             failure = Failure(kind=FailureClass.INFRASTRUCTURE, message=f"the attempt could not be started: {error}")
             handle = Handle(scope=executor.guarantees.scope, job=job.id, attempt=job.attempt)
             self._failed(Status(handle=handle, phase=Phase.FAILED, failure=failure), executor)
+        finally:
+            self._running.submitting.discard((job.id, job.attempt))
 
     def _possible(self, revision: Revision, executor: Executor) -> bool:
         try:

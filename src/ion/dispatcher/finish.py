@@ -111,12 +111,13 @@ class Finish:
             await self._documents.put([record])
         if status.failure is not None and not _is_over(job, attempt):
             await self._settle(job, status, status.failure)
-        if not _is_over(await self._ledger.get(job.id), attempt):
+        after = await self._ledger.get(job.id)
+        if not _is_over(after, attempt):
             self._untold.pop(status.handle, None)
             return False
         self._tell(status)
         # Nothing of it can win any more, so whatever it stored but its log goes.
-        await self._blobs.delete(f"{job.id}/{attempt}/", keep=[status.log] if status.log else [])
+        await self._blobs.delete(f"{job.id}/{attempt}/", keep=[log for log in (status.log, after.log) if log])
         return True
 
     async def _commit(self, job: Job, status: Status) -> None:

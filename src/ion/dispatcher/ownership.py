@@ -17,6 +17,9 @@ import msgspec
 from ion.model.job import Job
 from ion.ports.ledger import Ledger, Owner
 
+UNATTENDED_LEASES = 10
+"""So many leases a dead dispatcher's scope has to be without another before a stranger calls its attempts lost."""
+
 
 class LockFile:
     """A file locked for as long as this process lives: the kernel lets go of it at death, however that comes."""
@@ -39,11 +42,13 @@ class LockFile:
 
 
 def lock_is_free(path: Path) -> bool:
-    """Whether nobody holds the lock; a missing file is a lock that was let go."""
+    """Whether nobody holds the lock; a missing file is a lock that was let go. Of another user's nothing is known."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
+    except PermissionError:
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -74,22 +79,28 @@ class Ownership:
             The running jobs taken over.
         """
         self.owners = await self._ledger.beat(self.me)
-        dead = [owner.id for owner in self.owners if owner.id != self.me.id and self._is_dead(owner)]
+        dead = [owner.id for owner in self.owners if owner.id != self.me.id and self._is_ours_to_adopt(owner)]
         self._forget_gone()
         if not dead:
             return ()
         self.owners = [owner for owner in self.owners if owner.id not in dead]
         return await self._ledger.adopt(dead, self.me.id)
 
-    def _is_dead(self, owner: Owner) -> bool:
+    def _is_ours_to_adopt(self, owner: Owner) -> bool:
+        """Dead, and of a scope that this dispatcher attends; a scope that nobody attends is anybody's after a while."""
+        still_s = self._stood_still_s(owner)
         if owner.host == self.me.host and owner.lock and lock_is_free(Path(owner.lock)):
             return True
+        same = not owner.scope or set(owner.scope.split(",")) & set(self.me.scope.split(","))
+        return still_s >= (self._lease_s if same else self._lease_s * UNATTENDED_LEASES)
+
+    def _stood_still_s(self, owner: Owner) -> float:
         now = self._clock()
         beat, since = self._seen.get(owner.id, (-1, now))
         if beat != owner.beat:
             since = now
         self._seen[owner.id] = (owner.beat, since)
-        return now - since >= self._lease_s
+        return now - since
 
     def _forget_gone(self) -> None:
         present = {owner.id for owner in self.owners}

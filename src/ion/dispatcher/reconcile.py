@@ -5,7 +5,7 @@ past its lease are all mended the same way. Before it calls an attempt lost it l
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ion.dispatcher.claim import Running
 from ion.dispatcher.retry import decide
@@ -23,7 +23,7 @@ class Reconciler:
     """Compares for one dispatcher.
 
     What it finds ended is handed to `finish`, what it finds running to `started`, with its provider; `finishing` tells
-    whether that is being done for an attempt already.
+    whether that is being done for an attempt already, and `forget` gives up what is not ours to watch.
     """
 
     def __init__(
@@ -37,10 +37,11 @@ class Reconciler:
         finish: Callable[[Status, Executor], None],
         started: Callable[[Job, str], None] = lambda _job, _provider: None,
         finishing: Callable[[Handle], bool] = lambda _: False,
+        forget: Callable[[Handle], None] | None = None,
     ) -> None:
         self._ledger, self._executors, self._running = ledger, executors, running
         self._handler, self._owner, self._finish = handler, owner, finish
-        self._started, self._finishing = started, finishing
+        self._started, self._finishing, self._forget = started, finishing, forget or running.drop
 
     async def recover(self, adopted: Sequence[Job]) -> None:
         """Settles what dead dispatchers left: first what the executors find, then what nobody knows of."""
@@ -65,10 +66,10 @@ class Reconciler:
         for key, job in mine.items():
             if key not in self._running.jobs:
                 await self._settle_unknown(job)
-            elif job.cancelling:
-                await self._cancel(job)
             else:
                 await self._check(job)
+                if job.cancelling:
+                    await self._cancel(job)
         for key, (job, provider) in list(self._running.jobs.items()):
             if key not in mine:
                 await self._end_stray(job, self._executors[provider])
@@ -80,9 +81,10 @@ class Reconciler:
             if job.cancelling and (job.id, job.attempt) in self._running.jobs:
                 await self._cancel(job)
 
-    async def bury_orphaned(self, registered: Iterable[str]) -> None:
+    async def bury_orphaned(self) -> None:
         """Waiting jobs of removed modules become dead letters."""
-        for module in (await self._ledger.waiting()).keys() - set(registered):
+        waiting = await self._ledger.waiting()  # first, so that a module that comes just now is in the registry
+        for module in waiting.keys() - {registered.module.name for registered in await self._ledger.modules()}:
             failure = Failure(
                 kind=FailureClass.CONTRACT, message=f"module {module} was removed; apply it again and retry the job"
             )
@@ -95,11 +97,13 @@ class Reconciler:
         """What was submitted has to be known to its executor until it is settled."""
         _, provider = self._running.jobs[job.id, job.attempt]
         handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
-        if self._finishing(handle) or (await self._executors[provider].state(handle)).phase is not Phase.UNKNOWN:
+        if (job.id, job.attempt) in self._running.submitting or self._finishing(handle):
+            return
+        if (await self._executors[provider].state(handle)).phase is not Phase.UNKNOWN:
             return
         current = await self._ledger.get(job.id)
         if current.state is State.RUNNING and current.attempt == job.attempt and not self._finishing(handle):
-            self._running.drop(handle)
+            self._forget(handle)
             await self._settle_unknown(job)
 
     async def _settle_for_owner(self, job: Job, failure: Failure) -> None:
@@ -131,9 +135,8 @@ class Reconciler:
         return next(matching, next(iter(self._executors.values())))
 
     async def _cancel(self, job: Job) -> None:
-        _, provider = self._running.jobs[job.id, job.attempt]
-        handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
-        await self._executors[provider].cancel(handle)
+        if (found := self._running.jobs.get((job.id, job.attempt))) is not None:
+            await self._executors[found[1]].cancel(Handle(scope=job.scope, job=job.id, attempt=job.attempt))
 
     async def _end_stray(self, job: Job, executor: Executor) -> None:
         """The ledger no longer gives us this attempt: we were taken for dead, or it is settled. It cannot win."""
@@ -142,10 +145,11 @@ class Reconciler:
         if current.state is State.RUNNING and current.attempt == job.attempt and current.owner == self._owner:
             return  # claimed since we looked
         status = await executor.state(handle)
-        if status.final or status.phase is Phase.UNKNOWN:
-            return  # being finished, or just gone
-        if executor.guarantees.adopts:  # whoever has it now watches the same attempt
-            self._running.drop(handle)
+        if status.final or self._finishing(handle):
+            return
+        # Gone, or, where attempts are adopted, watched by whoever has it now.
+        if status.phase is Phase.UNKNOWN or executor.guarantees.adopts:
+            self._forget(handle)
             return
         log.warning("job %s attempt %d is no longer ours; its processes are ended", job.id, job.attempt)
         await executor.cancel(handle)

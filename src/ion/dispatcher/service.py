@@ -20,7 +20,7 @@ from ion.dispatcher.ownership import LockFile, Ownership
 from ion.dispatcher.reconcile import Reconciler
 from ion.dispatcher.relay import Relay
 from ion.dispatcher.slots import Slots
-from ion.errors import IonError, UnavailableError
+from ion.errors import IonError, UnavailableError, UnsupportedError
 from ion.model.ids import new_id
 from ion.model.job import Failure, FailureClass, Job
 from ion.model.module import Resources
@@ -32,6 +32,8 @@ from ion.ports.ledger import Changes, Ledger, Owner, Registered
 
 log = logging.getLogger(__name__)
 
+ENDING_S = 30.0
+"""How long attempts that are given up may take beyond their modules' grace: killing, keeping logs, settling."""
 UNSETTLED_S = 2.0
 """After how long an attempt that could not be settled is looked at again."""
 
@@ -58,6 +60,12 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     blobs: Blobs
     bus: Bus
     handler: Handler
+
+
+def _this_host() -> str:
+    """The machine, its boot, and which of its folders are seen: where all agree, a lock file means the same."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{socket.gethostname()}:{boot}:{Path('/proc/self/ns/mnt').readlink()}"
 
 
 def _ignore(_: Progress) -> None:
@@ -97,6 +105,7 @@ class Dispatcher:
         self._hurry = asyncio.Event()
         self._finishing: dict[Handle, asyncio.Task[None]] = {}
         self._adopted: list[Job] = []
+        self._adopting = False
         self._early: list[tuple[Status, Executor]] = []
         self._loops: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -124,12 +133,13 @@ class Dispatcher:
             finish=self._ended,
             started=self._found_running,
             finishing=self._finishing.__contains__,
+            forget=self._forget,
         )
         self._admissions = Admissions(stores.bus, ledger, stores.blobs, max_hops=settings.max_hops)
         me = Owner(
             id=self.id,
             scope=",".join(sorted(e.guarantees.scope for e in executors.values())),
-            host=socket.gethostname(),
+            host=_this_host(),
             pid=os.getpid(),
             lock=str(self._lock.path),
         )
@@ -262,6 +272,7 @@ class Dispatcher:
     # ---- steps ------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
+        self._adopting = True
         self._adopted += await self._ownership.beat()
         for provider, executor in self._executors.items():
             scope = executor.guarantees.scope
@@ -272,22 +283,32 @@ class Dispatcher:
             log.info("taking over %d running jobs of dispatchers that died", len(self._adopted))
             await self._reconciler.recover(self._adopted)
             self._adopted.clear()
+        self._adopting = False
         self._wake.set()
 
     async def _reconcile(self) -> None:
-        if not self._adopted:  # else they are being recovered, or will be with the next beat
+        if not self._adopting:  # else what the dead have left is being recovered, or will be with the next beat
             await self._reconciler.compare()
         await self._read_registry()
-        await self._reconciler.bury_orphaned(r.module.name for r in self._registered)
+        await self._reconciler.bury_orphaned()
 
     async def _read_registry(self) -> None:
         self._stale = False
         self._registered = await self._stores.ledger.modules()
-        served = [r.module.name for r in self._registered if r.module.provider in self._executors]
-        self._ownership.serve(served)
+        self._ownership.serve([r.module.name for r in self._registered if self._can_run(r)])
         self._claims.know(self._registered, self._ownership.owners)
         if self._group is not None and not self._shares_store():
             await self._admissions.follow([r.module for r in self._registered], self._group)
+
+    def _can_run(self, registered: Registered) -> bool:
+        """Whether its concurrency is to be shared with this dispatcher."""
+        executor = self._executors.get(registered.module.provider)
+        try:
+            if executor is not None:
+                executor.check(registered.revision)
+        except (UnsupportedError, UnavailableError):  # said when there is something to claim
+            return False
+        return executor is not None
 
     def _shares_store(self) -> bool:
         """Where bus and ledger share a store, admission is the publication, and there is nothing to receive."""
@@ -317,13 +338,16 @@ class Dispatcher:
             log.error("job %s cannot be settled: %s", status.handle.job, error)
             await asyncio.sleep(UNSETTLED_S)
         else:
-            self._running.drop(status.handle)
-            for slots in self._slots.values():
-                slots.give(status.handle.job, status.handle.attempt)
+            self._forget(status.handle)
         finally:
             del self._finishing[status.handle]
             self._running.freed.set()
             self._wake.set()
+
+    def _forget(self, handle: Handle) -> None:
+        self._running.drop(handle)
+        for slots in self._slots.values():
+            slots.give(handle.job, handle.attempt)
 
     def _note(self, progress: Progress) -> None:
         if progress.step in (Step.FAILED, Step.DEAD) or any(r.health.dead_in_row for r in self._registered):
@@ -335,11 +359,14 @@ class Dispatcher:
     async def _drain(self, grace_s: float) -> None:
         if not await self._settled_within(grace_s, hurried=True):
             self._finish.giving_up = True
+            modules = {registered.module.name: registered.module for registered in self._registered}
+            running = {job.module for job, _ in self._running.jobs.values()}
+            longest_s = max((modules[name].grace_s for name in running if name in modules), default=0.0)
             for (job, attempt), (_, provider) in list(self._running.jobs.items()):
                 executor = self._executors[provider]
                 stopped = Failure(kind=FailureClass.LOST, message="its dispatcher stopped")
                 await executor.cancel(Handle(scope=executor.guarantees.scope, job=job, attempt=attempt), stopped)
-            await self._settled_within(self._settings.stop_grace_s + 10.0)
+            await self._settled_within(longest_s + ENDING_S)
 
     async def _settled_within(self, seconds: float, *, hurried: bool = False) -> bool:
         with contextlib.suppress(TimeoutError):

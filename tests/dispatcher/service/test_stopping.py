@@ -92,12 +92,6 @@ async def test_a_module_that_does_not_listen_is_killed_and_given_back(site: "Sit
     assert left_of(site.store) == set()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="service.py _drain: waits stop_grace_s + 10 s for what it gave up, however long the modules' own grace is;"
-    " what takes longer stays running, and is called lost by the next dispatcher, which burns a try",
-)
 async def test_a_module_has_its_own_grace_also_when_its_dispatcher_stops(site: "Site") -> None:
     """What is given up is waited for as long as its module may take to end, and then given back."""
     await site.module("detect", DEAF, grace_s=3.0)

@@ -199,7 +199,10 @@ class LocalExecutor(Executor):
         attempt = self._attempts.pop(handle, None)
         self._recovered.pop(handle, None)
         if attempt is None or not attempt.status.manifest or not self._spares.give(attempt.folder):
-            await asyncio.to_thread(_delete_all, self._work, handle, self._maker.name)
+            try:
+                await asyncio.to_thread(_delete_all, self._work, handle, self._maker.name)
+            except OSError as error:
+                raise UnavailableError(f"the folder of job {handle.job} cannot be removed: {error}") from error
 
     def _folder(self, handle: Handle) -> Path:
         if (attempt := self._attempts.get(handle)) is not None:
