@@ -87,7 +87,7 @@ class Finish:
             return
         if status.log:  # of a late attempt as well: somebody may ask what it was doing
             uri, attempt = self._blobs.uri(status.log), status.handle.attempt
-            record = module_logs(job.event, module=job.module, attempt=attempt, logs=uri, succeeded=False)
+            record = module_logs(job.event, module=job.module, attempt=attempt, logs=uri, succeeded=False, run=job.run)
             await self._documents.put([record])
         running = job.state is State.RUNNING and job.attempt == status.handle.attempt
         if running and status.failure is not None:

@@ -97,9 +97,9 @@ class Relay:
     async def _put_findings(self, job: Job, manifest: Manifest) -> None:
         records: list[Record] = []
         if manifest.log:
-            logs = self._blobs.uri(manifest.log.blob)
+            logs, run = self._blobs.uri(manifest.log.blob), job.run
             records.append(
-                module_logs(job.event, module=job.module, attempt=manifest.attempt, logs=logs, succeeded=True)
+                module_logs(job.event, module=job.module, attempt=manifest.attempt, logs=logs, succeeded=True, run=run)
             )
         if manifest.insights:
             records.append(insight(manifest))
