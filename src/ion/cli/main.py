@@ -30,6 +30,8 @@ COMMANDS = {
     "trace": ("ion.cli.trace:trace", "Print all that is recorded of a flow."),
     "graph": ("ion.cli.graph:graph", "Draw a pipeline and say what is odd about it."),
     "audit": ("ion.cli.audit:audit_command", "Check that what the ledger says is what is stored."),
+    "du": ("ion.cli.du:du_command", "Show how many bytes are stored, and by what."),
+    "gc": ("ion.cli.gc:gc_command", "Delete what retention no longer keeps, and what nobody needs."),
     "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
     "version": ("ion.cli.main:version", "Print the version."),
 }
