@@ -68,9 +68,15 @@ FORGETTING: dict[str, tuple[str, str, str]] = {
 }
 """The steps of the `ion gc` after that."""
 
+SUPERSEDING: dict[str, tuple[str, str, str]] = {
+    "to be superseded": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.supersede", "before"),
+    "superseded": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.supersede", "after"),
+}
+"""What the relay does for a further run."""
+
 
 def arm(step: str, number: int) -> None:
-    module, path, when = {**STEPS, **COLLECTING, **FORGETTING}[step]
+    module, path, when = {**STEPS, **COLLECTING, **FORGETTING, **SUPERSEDING}[step]
     owner: Any = importlib.import_module(module)
     *classes, name = path.split(".")
     for one in classes:

@@ -26,6 +26,7 @@ COMMANDS = {
     "event": ("ion.cli.event:event", "Raise events."),
     "job": ("ion.cli.job:job", "List, show, retry and cancel jobs; read their logs."),
     "dlq": ("ion.cli.dlq:dlq", "List, show and redrive dead letters: jobs that died."),
+    "rerun": ("ion.cli.rerun:rerun", "Compute results again."),
     "flow": ("ion.cli.flow:flow", "List, pause, resume, cancel and report flows."),
     "trace": ("ion.cli.trace:trace", "Print all that is recorded of a flow."),
     "graph": ("ion.cli.graph:graph", "Draw a pipeline and say what is odd about it."),

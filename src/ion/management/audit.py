@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from ion.dispatcher.admit import as_seen, jobs_for
+from ion.dispatcher.supersede import OUT_OF_THE_WAY, runs_of
 from ion.errors import NotFoundError
 from ion.management.needed import KEEPS_RESULTS, Owners, execution_of
 from ion.management.report_text import many
@@ -71,13 +72,9 @@ class _Audit:
 
     async def job(self, job: Job) -> AsyncGenerator[Finding]:
         self._counted.setdefault(job.correlation_id, Counter())[job.module, job.state] += 1
-        if (size := len(msgspec.json.encode(job))) > ROW_LIMIT:
-            yield _fault(job.id, f"its row has {size} bytes, more than {ROW_LIMIT}: report this")
-        if len(job.history) > HISTORY_LIMIT:
-            yield _fault(job.id, f"its history has {len(job.history)} entries: report this")
-        if job.state is State.RUNNING and not job.owner:
-            yield _fault(job.id, "it runs, and no dispatcher owns it: report this")
-        if job.state in KEEPS_RESULTS:
+        async for finding in self._row(job):
+            yield finding
+        if job.state in KEEPS_RESULTS and (job.manifest or job.state is not State.SUPERSEDED):  # else it was dead
             async for finding in self._results(job):
                 yield finding
         elif job.log and not await self._is_stored(job.log):
@@ -86,6 +83,18 @@ class _Audit:
             for file in job.event.files:
                 if fault := await self._blob_fault(file.blob, file.size):
                     yield _fault(job.id, f"its input {file.path} {fault}")
+
+    async def _row(self, job: Job) -> AsyncGenerator[Finding]:
+        if (size := len(msgspec.json.encode(job))) > ROW_LIMIT:
+            yield _fault(job.id, f"its row has {size} bytes, more than {ROW_LIMIT}: report this")
+        if len(job.history) > HISTORY_LIMIT:
+            yield _fault(job.id, f"its history has {len(job.history)} entries: report this")
+        if job.state is State.RUNNING and not job.owner:
+            yield _fault(job.id, "it runs, and no dispatcher owns it: report this")
+        if job.run and job.state is State.RELEASED:
+            async for old in runs_of(self._ledger, job.event.id, job.module):
+                if old.run < job.run and old.state not in OUT_OF_THE_WAY:
+                    yield _fault(old.id, f"it is {old.state}, though its later run {job.id} is released: report this")
 
     # ---- results ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ number of its own and is not touched.
 
 from collections.abc import Collection, Sequence
 
-from ion.dispatcher.relay import load_manifest
+from ion.dispatcher.manifests import load_manifest
 from ion.errors import NotFoundError
 from ion.management.needed import execution_of, is_file, is_log, is_manifest
 from ion.model.job import Job

@@ -16,7 +16,7 @@ import msgspec
 from ion.errors import NotFoundError
 from ion.management.clearing import Clearing
 from ion.management.needed import is_tombstone
-from ion.management.run import jobs_of
+from ion.management.run import is_gateways, jobs_of
 from ion.model.job import OPEN_STATES, Job, State
 from ion.model.manifest import Manifest
 from ion.model.retention import Retention
@@ -82,7 +82,7 @@ class Expiry:
         async for job in self._jobs(flow):
             if job.state in OPEN_STATES:
                 return None
-            if not _is_gateways(job):
+            if not is_gateways(job):
                 found.heard.add(job.event.id)
             found.ended = max(found.ended, job.ended_at.timestamp() if job.ended_at else 0.0)
             found.only_tombstones &= is_tombstone(job)
@@ -130,7 +130,7 @@ class Expiry:
         return frozenset(expired)
 
     async def _is_due(self, job: Job, survey: Survey, due: Due) -> bool:
-        if job.state in _FAILED:
+        if job.state in _FAILED or (job.state is State.SUPERSEDED and job.manifest is None):
             return due.failed
         if job.state not in _DECIDED or not (due.results or due.intermediates):
             return False
@@ -184,8 +184,3 @@ def _named(job: Job, manifest: Manifest | None) -> Iterator[str]:
         for event in manifest.events:
             yield from (file.blob for file in event.files)
             yield event.dataref
-
-
-def _is_gateways(job: Job) -> bool:
-    """A gateway's job raised its event, and was not started by it."""
-    return job.manifest is not None and not job.revision

@@ -102,6 +102,11 @@ async def jobs_of(ledger: Ledger, which: JobFilter) -> AsyncIterator[Job]:
             return
 
 
+def is_gateways(job: Job) -> bool:
+    """A gateway's job raised its event and was not started by it: it has results and was never claimed."""
+    return job.manifest is not None and not job.revision
+
+
 async def open_flows(ledger: Ledger) -> Sequence[str]:
     """The flows that have open jobs, newest first."""
     return [f.correlation_id async for f in ledger.flows() if (await ledger.open(f.correlation_id)).total]

@@ -27,8 +27,8 @@ class KeepingLedger(ABC):
             False if a job of that id is known: nothing changed.
 
         Raises:
-            ConflictError: its flow is cancelled, its module is gone, another run of it is open, or one of `needs` has
-                expired; says what to do.
+            ConflictError: its flow is cancelled, its module is gone, another run of it is open, its latest run was
+                superseded, or one of `needs` has expired; says what to do.
         """
 
     @abstractmethod

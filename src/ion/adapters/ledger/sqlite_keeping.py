@@ -61,6 +61,12 @@ def rerun(
     ).fetchone()
     if still:
         raise ConflictError(f"job {still[0]} is {still[1]}, a run of the same; wait for its end, or cancel it")
+    last = connection.execute(
+        "SELECT id, state FROM jobs WHERE event_id = ? AND module = ? ORDER BY run DESC LIMIT 1",
+        (job.event.id, job.module),
+    ).fetchone()
+    if last and last[1] == "superseded":
+        raise ConflictError(f"job {last[0]} was superseded with what it came of; run the later one again")
     gone = connection.execute(
         "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?)) AND state = 'expired'", (text(needs),)
     ).fetchone()

@@ -64,6 +64,14 @@ class KeepingConformance(LedgerStage):
         with pytest.raises(NotFoundError):
             await stage.ledger.get(next_run(first).id)
 
+    async def test_what_is_superseded_has_no_further_run(self, stage: Stage) -> None:
+        """Where the latest run was superseded, it came of something that ran again: that has to run, if anything."""
+        await stage.ledger.apply([revision()], "test")
+        first = await self._released(stage)
+        await stage.other.supersede(first.id, "x")
+        with pytest.raises(ConflictError, match="superseded with what it came of"):
+            await stage.ledger.rerun(next_run(first), (first.id,), "me")
+
     async def test_only_what_has_ended_is_superseded(self, stage: Stage) -> None:
         """Released, dead and cancelled jobs are, again and again with one line in the history; open ones are not."""
         released, dead = await self._released(stage), await stage.dead()
