@@ -164,7 +164,7 @@ def test_open_descendants_are_ended_first(bench: "Bench", flow: Event) -> None:
     bench.ion("rerun", detect.id)
     committed = bench.succeed("detect", out=FACE)
     assert committed.state is State.COMMITTED
-    assert "1 open jobs of earlier runs" in committed.history[-1].note
+    assert "which end first: 1" in committed.history[-1].note
     assert bench.job(running.id).cancelling
     assert bench.job(detect.id).state is State.SUPERSEDED
 
@@ -224,4 +224,7 @@ def test_the_superseded_expire_like_others(bench: "Bench", flow: Event) -> None:
     keep(bench, Retention(intermediates_s=age, results_s=age, failed_s=age, logs_s=age))
     bench.ion("gc")
     assert list(bench.store.glob("blobs/*/*/*/*/*")) == []
+    assert detect.id not in {job["id"] for job in bench.json("job", "list", "--json")}
+    assert detect.id in {job["id"] for job in bench.json("job", "list", "--state", "expired", "--json")}
+    assert detect.id[:8] not in bench.ion("trace", "flow", "--tree", "-c", flow.correlation_id).stdout
     bench.ion("audit")

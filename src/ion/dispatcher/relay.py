@@ -70,7 +70,7 @@ class Relay:
             # Nothing of an earlier run is left when the flow is quiet.
             still_open = await give_way(job, self._ledger, self._blobs) if job.run else 0
             if still_open:
-                await self._defer(job, f"{still_open} open jobs of earlier runs are to end first")
+                await self._defer(job, f"open jobs of earlier runs, which end first: {still_open}")
                 return
             await self._ledger.released(job.id, self._owner)
             self._deferred.pop(job.id, None)

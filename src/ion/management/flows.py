@@ -108,7 +108,7 @@ async def tree_of(ledger: Ledger, correlation_id: str) -> AsyncIterator[tuple[st
     raised: dict[str, str] = {}
     now = await ledger.now()
     async for job in jobs_of(ledger, JobFilter(correlation_id=correlation_id)):
-        if job.state is State.SUPERSEDED:
+        if job.gave_way:
             continue
         nodes.append(node(job, now))
         if is_gateways(job):

@@ -49,8 +49,8 @@ class KeepingLedger(ABC):
 
     @abstractmethod
     async def strip(self, job: str) -> bool:
-        """Of an expired job that names no log, only a tombstone stays: who it was, when it began and expired. It has no
-        manifest and no failure, its event neither files nor data. Repeating it answers True; False for other jobs.
+        """Of an expired job that names no log, only a tombstone stays: who it was, and its history. It has no manifest
+        and no failure, its event neither files nor data. Repeating it answers True; False for other jobs.
         """
 
     @abstractmethod

@@ -121,8 +121,7 @@ def strip(connection: sqlite3.Connection, job: str) -> bool:
     """Leaves a tombstone; see `KeepingLedger.strip`."""
     done = connection.execute(
         "UPDATE jobs SET manifest = NULL, failure = NULL, failures = '{}', cursor = 0,"
-        " event = json_remove(event, '$.files', '$.data', '$.dataref'),"
-        " history = json_array(json(json_extract(history, '$[0]')), json(json_extract(history, '$[#-1]')))"
+        " event = json_remove(event, '$.files', '$.data', '$.dataref')"
         " WHERE id = ? AND state = 'expired' AND log = ''",
         (job,),
     )
