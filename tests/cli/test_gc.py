@@ -188,7 +188,7 @@ def test_logs_go_by_themselves(bench: "Bench", flow: Event) -> None:
     bench.fail("count")
     before = [name for name in names(bench) if name != "log.txt"]
     keep(bench, Retention(logs_s=NOW))
-    assert "3 files of expired jobs" in bench.ion("gc").stdout
+    assert "3 expired files deleted" in bench.ion("gc").stdout
     assert names(bench) == before
     assert Kind.MODULE_LOGS not in records(bench)
     (dead,) = bench.jobs("count")

@@ -23,5 +23,5 @@ def gc_command(*, dry_run: bool) -> None:
     collected = in_store(work)
     would = "would be " if dry_run else ""
     click.echo(f"{many(collected.jobs, 'job')} {would}expired, {many(collected.forgotten, 'job')} {would}forgotten")
-    click.echo(f"{many(collected.blobs, 'file')} of expired jobs {would}deleted: {size(collected.size)}")
+    click.echo(f"{many(collected.blobs, 'expired file')} {would}deleted: {size(collected.size)}")
     click.echo(f"{many(collected.strays, 'file')} that nobody needs {would}deleted: {size(collected.strays_size)}")

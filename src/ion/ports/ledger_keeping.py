@@ -39,8 +39,8 @@ class KeepingLedger(ABC):
 
     @abstractmethod
     async def expire(self, job: str, actor: str) -> bool:
-        """`released | superseded | dead | cancelled → expired`: what it left may be deleted. Repeating it answers True;
-        False in any other state.
+        """`released | superseded | dead | cancelled → expired`, while its flow is quiet: what it left may be deleted.
+        Repeating it answers True; False in any other state, and where a job of its flow is open.
         """
 
     @abstractmethod

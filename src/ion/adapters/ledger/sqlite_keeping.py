@@ -13,6 +13,7 @@ from ion.ports.ledger_keeping import KeepingLedger
 
 _NONE = Changes(0)
 _OPEN = "state IN ('waiting', 'running', 'committed')"
+_FLOW_IS_OPEN = "EXISTS (SELECT 1 FROM tallies WHERE tallies.flow = jobs.flow AND waiting + running + committed > 0)"
 _TOMBSTONE = "state = 'expired' AND log = '' AND manifest IS NULL AND failure IS NULL"
 
 
@@ -99,7 +100,7 @@ def expire(connection: sqlite3.Connection, job: str, actor: str, now: float) -> 
     done = change(
         connection,
         "state = 'expired'",
-        "id = :job AND state IN ('released', 'superseded', 'dead', 'cancelled')",
+        f"id = :job AND state IN ('released', 'superseded', 'dead', 'cancelled') AND NOT {_FLOW_IS_OPEN}",
         {"job": job, "actor": actor, "now": now},
         state="'expired'",
     )

@@ -122,6 +122,15 @@ class KeepingConformance(LedgerStage):
             assert not await stage.ledger.expire(job.id, "retention")
         assert not await stage.ledger.expire("no such job", "retention")
 
+    async def test_nothing_of_an_open_flow_expires(self, stage: Stage) -> None:
+        """As long as one job of its flow is open an ended job stays; in a flow beside it may go."""
+        released, beside = await self._released(stage, flow="f"), await self._released(stage, flow="g")
+        (waiting,) = await stage.admitted(flow="f")
+        assert not await stage.other.expire(released.id, "retention")
+        assert await stage.other.expire(beside.id, "retention")
+        await stage.ledger.cancel(waiting.id, "me")
+        assert await stage.other.expire(released.id, "retention")
+
     async def test_what_expired_is_over(self, stage: Stage) -> None:
         """It cannot be queued, superseded or cancelled, a late delivery admits nothing, and a late commit is known."""
         await stage.ledger.apply([revision()], "test")
@@ -209,8 +218,8 @@ class KeepingConformance(LedgerStage):
     async def test_only_tombstones_are_forgotten(self, stage: Stage) -> None:
         """A job that still names something stays, and its flow with its controls; so does a flow without jobs."""
         released, dead = await self._released(stage, flow="f"), await stage.dead(flow="f")
-        await stage.admitted(flow="f")
         await stage.ledger.expire(released.id, "retention")
+        await stage.admitted(flow="f")
         assert await stage.ledger.forget("f", 10) == 0
         assert await stage.state(dead) is State.DEAD
         assert await stage.ledger.open("f") == Open(waiting=1)
