@@ -30,6 +30,7 @@ from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
 from ion.errors import UnsupportedError
 from ion.model.job import Job
 from ion.model.module import Resources, Revision
+from ion.model.retention import Retention
 from ion.ports.bus import Bus
 from ion.ports.documents import Documents
 from ion.ports.executor import Executor, Handler
@@ -59,7 +60,7 @@ async def open_store(store: Path, settings: Settings | None = None) -> AsyncIter
     from ion.adapters.ledger.sqlite import SqliteLedger
     from ion.handler import JobHandler
 
-    settings = settings or _remembered(store)
+    settings = settings or remembered(store)
     try:
         for folder in ("blobs", "work", "run", "spool"):
             (store / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -95,19 +96,21 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
 
     synchronous: str = "normal"
     max_jobs: int = Guards().max_jobs
+    retention: Retention = Retention()
 
 
-def _remembered(store: Path) -> Settings:
+def remembered(store: Path) -> Settings:
     """What the last pipeline that was served on this store said; the defaults on a new one."""
     try:
         kept = msgspec.json.decode((store / REMEMBERED).read_bytes(), type=Remembered)
     except (FileNotFoundError, msgspec.MsgspecError):  # none yet, or torn by a power cut
         kept = Remembered()
-    return Settings(synchronous=kept.synchronous, guards=Guards(max_jobs=kept.max_jobs))
+    return Settings(synchronous=kept.synchronous, guards=Guards(max_jobs=kept.max_jobs), retention=kept.retention)
 
 
 def _remember(store: Path, settings: Settings) -> None:
-    content = msgspec.json.encode(Remembered(synchronous=settings.synchronous, max_jobs=settings.guards.max_jobs))
+    kept = Remembered(synchronous=settings.synchronous, max_jobs=settings.guards.max_jobs, retention=settings.retention)
+    content = msgspec.json.encode(kept)
     file = store / REMEMBERED
     if not file.exists() or file.read_bytes() != content:
         draft = file.with_suffix(f".{os.getpid()}")

@@ -47,9 +47,36 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "settled": ("ion.adapters.ledger.sqlite", "SqliteLedger.settle", "after"),
 }
 
+COLLECTING: dict[str, tuple[str, str, str]] = {
+    "to expire": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.expire", "before"),
+    "expired": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.expire", "after"),
+    "log to be dropped": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.drop_log", "before"),
+    "log dropped": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.drop_log", "after"),
+    "blobs to be deleted": ("ion.adapters.blobs.filesystem", "FilesystemBlobs.delete", "before"),
+    "a blob deleted": ("ion.adapters.blobs.folders", "_unlinked", "after"),
+    "blobs deleted": ("ion.adapters.blobs.filesystem", "FilesystemBlobs.delete", "after"),
+    "records to be deleted": ("ion.adapters.documents.sqlite", "SqliteDocuments.delete", "before"),
+    "records deleted": ("ion.adapters.documents.sqlite", "SqliteDocuments.delete", "after"),
+    "to be stripped": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.strip", "before"),
+    "stripped": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.strip", "after"),
+}
+"""The steps of `ion gc`."""
+
+FORGETTING: dict[str, tuple[str, str, str]] = {
+    "to be forgotten": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.forget", "before"),
+    "forgotten": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.forget", "after"),
+}
+"""The steps of the `ion gc` after that."""
+
+SUPERSEDING: dict[str, tuple[str, str, str]] = {
+    "to be superseded": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.supersede", "before"),
+    "superseded": ("ion.adapters.ledger.sqlite_keeping", "SqliteKeeping.supersede", "after"),
+}
+"""What the relay does for a further run."""
+
 
 def arm(step: str, number: int) -> None:
-    module, path, when = STEPS[step]
+    module, path, when = {**STEPS, **COLLECTING, **FORGETTING, **SUPERSEDING}[step]
     owner: Any = importlib.import_module(module)
     *classes, name = path.split(".")
     for one in classes:

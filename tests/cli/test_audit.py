@@ -62,6 +62,7 @@ def test_a_sound_store_has_no_findings(bench: "Bench", flow: Event) -> None:
     ("damage", "sentence"),
     [
         (lambda bench: blob(bench, "data/boxed.jpg").unlink(), "its file boxed.jpg"),
+        (lambda bench: blob(bench, "data/boxed.jpg").unlink(), "its input boxed.jpg"),
         (shortened, "has 1 bytes, and 14 were committed"),
         (exchanged, "is not the one that was committed"),
         (lambda bench: (blob(bench, "data/boxed.jpg").parent.parent / "manifest.json").unlink(), "is not stored"),

@@ -87,6 +87,7 @@ GOOD = [
     "ion: 1\nbus: memory\nledger: {kind: sqlite}\nmachine: {gpus: [a]}\nmodules: {a: {command: x}}\n",
     "ion: 1\nfront: {port: '${PORT:-1}', max_body: 1Gi}\nmodules: {a: {command: x}}\n",
     "ion: 1\nmodules: {a: {command: x, grace: 2h30m, resources: {cpu: 500m, memory: 1G}}}\n",
+    "ion: 1\nretention: {intermediates: 7d, results: never, logs: 3600, ids: }\nmodules: {a: {command: x}}\n",
     "ion: 1\nmounts: {m: /m}\nmodules: {a: {command: x}}\nprofiles: {p: {modules: {a: null}, name: null}, q: }\n",
 ]
 BAD = [
@@ -103,6 +104,7 @@ BAD = [
     "ion: 1\nmodules: {a: {command: x, provider: here}}\n",
     "ion: 1\nmodules: {a: {command: x, concurrency: 0}}\n",
     "ion: 1\nledger: postgres\nmodules: {a: {command: x}}\n",
+    "ion: 1\nretention: {results: always}\nmodules: {a: {command: x}}\n",
     "ion: 1\nfront: {port: 70000}\nmodules: {a: {command: x}}\n",
 ]
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from ion.config.pipeline import Pipeline
-from ion.config.settings import Backend, Front, Guards, Machine, MountSource, Retention, SecretSource, Settings
+from ion.config.settings import Backend, Front, Guards, Machine, MountSource, SecretSource, Settings
+from ion.model.retention import Retention
 
 Load = Callable[..., Pipeline]
 Refusal = Callable[..., str]
@@ -28,7 +29,7 @@ documents: {kind: sqlite}
 blobs: {kind: filesystem}
 synchronous: full
 front: {port: 0, host: 0.0.0.0, tokens: ['${T}', b], open: true, max_body: 2Gi, max_json: 64Ki, max_files: 5, stall: 5s}
-retention: {results: 30d, dead: 90d}
+retention: {intermediates: 7d, results: never, failed: 90d, logs: 12h, ids: 60d}
 machine: {cpu: 1.5, memory: 8Gi, gpus: 2}
 guards: {max_hops: 8, max_jobs: 100}
 mounts: {m: /m, c: {pvc: claim}}
@@ -48,12 +49,21 @@ secrets: {vision-key: {env: VISION_KEY}, other: {file: /run/secrets/other}}
             max_files=5,
             stall_s=5.0,
         ),
-        retention=Retention(results_s=30 * 86400.0, dead_s=90 * 86400.0),
+        retention=Retention(intermediates_s=7 * 86400.0, failed_s=90 * 86400.0, logs_s=12 * 3600.0, ids_s=60 * 86400.0),
         machine=Machine(cpu=1.5, memory=8 * 2**30, gpus=("0", "1")),
         guards=Guards(max_hops=8, max_jobs=100),
         mounts={"m": MountSource(folder="/m"), "c": MountSource(pvc="claim")},
         secrets={"vision-key": SecretSource(env="VISION_KEY"), "other": SecretSource(file="/run/secrets/other")},
     )
+
+
+def test_nothing_is_taken_unless_asked_for(load: Load) -> None:
+    """By default everything is kept; `never` says so, and only ids of what has expired go by themselves."""
+    assert not Retention().takes
+    assert Retention().ids_s == 30 * 86400.0
+    never = "retention: {intermediates: never, results: never, failed: never, logs: never, ids: never}\n"
+    assert load(ONE + never).settings.retention == Retention(ids_s=None)
+    assert load(ONE + "retention: {logs: 1d}\n").settings.retention.takes
 
 
 def test_gpus_may_be_named_or_none(load: Load) -> None:
@@ -78,7 +88,15 @@ def test_tokens_are_not_shown() -> None:
         ("front: {tokens: abc}", "ion.yaml:3: front.tokens must be a list, not a single value"),
         ("front: {tokens: ['${NONE:-}']}", "ion.yaml:3: front.tokens[0] must be text that is not empty"),
         ("front: {open: 1}", "ion.yaml:3: front.open must be true or false, not '1'"),
-        ("retention: {results: 0}", "ion.yaml:3: retention.results must be a duration longer than 0"),
+        (
+            "retention: {results: 0}",
+            "ion.yaml:3: retention.results must be never, or a duration longer than 0, not '0'",
+        ),
+        ("retention: {logs: no}", "ion.yaml:3: retention.logs must be never, or a duration such as"),
+        (
+            "retention: {dead: 3d}",
+            "ion.yaml:3: unknown key 'dead' in retention; known are: failed, ids, intermediates, logs, results",
+        ),
         ("guards: {max_hop: 3}", "ion.yaml:3: unknown key 'max_hop' in guards; did you mean 'max_hops'?"),
         ("mounts: {m: {pvc: a, folder: b}}", "ion.yaml:3: mounts.m: a mount is either a folder or a pvc"),
         ("mounts: {m: {}}", "ion.yaml:3: mounts.m: a mount is either a folder or a pvc"),

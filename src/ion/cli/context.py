@@ -74,7 +74,7 @@ class Place:
     """A store that is open, and where it is."""
 
     def __init__(self, folder: Path, stores: "Stores") -> None:
-        self.folder = folder
+        self.folder, self.stores = folder, stores
         self.ledger, self.documents, self.blobs = stores.ledger, stores.documents, stores.blobs
 
     @property

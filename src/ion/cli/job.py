@@ -62,6 +62,11 @@ def list_jobs(module: str, states: tuple[str, ...], flow: str, limit: int, *, as
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def show(job_id: str, *, as_json: bool) -> None:
     """Show a job: how it stands, what started it, what it left, its history and the end of its log."""
+    show_page(job_id, as_json=as_json)
+
+
+def show_page(job_id: str, *, as_json: bool) -> None:
+    """The page of a job, or its document."""
 
     async def work(place: Place) -> None:
         found = await find_job(place.ledger, job_id)

@@ -2,13 +2,15 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import click
 import msgspec
 
 from ion.cli.context import example, serving_store, start_logging
-from ion.cli.hosting import STOP_GRACE_S, hosting
+from ion.cli.hosting import STOP_GRACE_S, Host, hosting
 from ion.cli.live import PlainLines
 from ion.cli.output import here, remark
 from ion.cli.roots import warn
@@ -16,6 +18,7 @@ from ion.cli.show import Show
 from ion.config.load import load_pipeline
 from ion.config.pipeline import Pipeline
 from ion.config.settings import Front
+from ion.management.collect import Collector, keep_collecting
 from ion.management.graph import Graph
 
 
@@ -52,7 +55,23 @@ async def _serve(pipeline: Pipeline, store: Path, front: Front, grace_s: float) 
             async with Show(host, PlainLines({module.name: module for module in pipeline.modules})) as show:
                 async with serving(app, listening) as port:
                     click.echo(f"front API: http://{name}:{port}/")
-                    await host.until(asyncio.Event().wait(), *show.tasks)
+                    async with _collecting(pipeline, host) as collecting:
+                        await host.until(asyncio.Event().wait(), *show.tasks, *collecting)
                 remark(f"stopping: running jobs have {grace_s:g} s to end; once more gives them up now")
                 await host.stop()
                 await show.finish(())
+
+
+@asynccontextmanager
+async def _collecting(pipeline: Pipeline, host: Host) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+    """What `ion gc` does, once an hour in a task beside, if the pipeline keeps anything for a time only."""
+    retention = pipeline.settings.retention
+    if not retention.takes:
+        yield ()
+        return
+    task = asyncio.create_task(keep_collecting(Collector(host.stores, retention)), name="collect")
+    try:
+        yield (task,)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -141,6 +141,21 @@ class Duration(ScalarKind[float], frozen=True, kw_only=True):
         return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.dhms]+$|\$"}]}
 
 
+class Age(ScalarKind[float | None], frozen=True):
+    """Seconds, written as a duration longer than 0, or `never`, which is None."""
+
+    def parse(self, text: str) -> float | None:
+        if text == "never":
+            return None
+        try:
+            return Duration().parse(text)
+        except ValueError as error:
+            raise ValueError(f"never, or {error}") from error
+
+    def schema(self, definitions: dict[str, Schema]) -> Schema:
+        return {"anyOf": [{"enum": ["never"]}, *Duration().schema(definitions)["anyOf"]]}
+
+
 class Size(ScalarKind[int], frozen=True, kw_only=True):
     """Bytes, written as a Kubernetes quantity."""
 

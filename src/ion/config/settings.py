@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ion.config.kinds import FILLED, Choice, Cpu, Duration, Flag, Located, Location, Size, Text, Whole
+from ion.config.kinds import FILLED, Age, Choice, Cpu, Duration, Flag, Located, Location, Size, Text, Whole
 from ion.config.tables import Field, Many, Named, Section, Short
 from ion.errors import InvalidError
+from ion.model.retention import Retention
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,27 +78,22 @@ FRONT = Section(
 )
 
 
-class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things are kept, in seconds after their job ended; None is for ever."""
-
-    results_s: float | None = None
-    dead_s: float | None = None
-    ids_s: float = 30 * 86_400.0
-
-
 RETENTION = Section(
     name="retention",
-    doc="How long results are kept after their job ended.",
+    doc="How long things are kept after their whole flow ended: a duration, or never.",
     struct=Retention,
     build=Retention,
     fields={
-        "results": Field(
-            kind=Duration(), doc="Files, records and logs of ended jobs; for ever unless set.", into="results_s"
+        "intermediates": Field(
+            kind=Age(), doc="Files of jobs whose events started further jobs.", into="intermediates_s"
         ),
-        "dead": Field(kind=Duration(), doc="Dead letters; for ever unless set.", into="dead_s"),
+        "results": Field(kind=Age(), doc="Files of the other jobs, and the records of all.", into="results_s"),
+        "failed": Field(kind=Age(), doc="Dead and cancelled jobs, with what they were to work on.", into="failed_s"),
+        "logs": Field(kind=Age(), doc="Logs of all jobs, and their records.", into="logs_s"),
         "ids": Field(
-            kind=Duration(),
-            doc="Ids of expired jobs, so that a late delivery is still known; longer than any bus keeps a message.",
+            kind=Age(),
+            doc="Ids of jobs of which all else has expired, so that a late delivery is still known; longer than any bus"
+            " keeps a message.",
             into="ids_s",
         ),
     },
@@ -242,7 +238,7 @@ SETTINGS: Mapping[str, Field] = {
         doc="What a commit to SQLite survives: the death of every process, or (full, slower) a power cut as well.",
     ),
     "front": Field(kind=FRONT, doc="The front API."),
-    "retention": Field(kind=RETENTION, doc="How long results are kept."),
+    "retention": Field(kind=RETENTION, doc="How long things are kept."),
     "machine": Field(kind=MACHINE, doc="What this machine offers."),
     "guards": Field(kind=GUARDS, doc="Bounds of one flow."),
     "mounts": Field(kind=MOUNTS, doc="What the names of mounts stand for: a folder, or {pvc: NAME}."),

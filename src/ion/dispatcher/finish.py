@@ -107,7 +107,7 @@ class Finish:
             return True
         if status.log:  # of a late attempt as well: somebody may ask what it was doing
             uri = self._blobs.uri(status.log)
-            record = module_logs(job.event, module=job.module, attempt=attempt, logs=uri, succeeded=False)
+            record = module_logs(job.event, module=job.module, attempt=attempt, logs=uri, succeeded=False, run=job.run)
             await self._documents.put([record])
         if status.failure is not None and not _is_over(job, attempt):
             await self._settle(job, status, status.failure)

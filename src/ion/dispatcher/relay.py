@@ -2,7 +2,7 @@
 
 Documents, children, publication, released. A job leaves the open set only after its children are in it, so a flow's
 quiet is exact. All of it is a replay of the manifest: the same ids, so doing it twice changes nothing. Ten thousand
-events go in chunks, with a cursor in the row.
+events go in chunks, with a cursor in the row. Before a further run is released, the earlier ones give way to it.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ import msgspec
 
 from ion.dispatcher.admit import as_seen, jobs_for
 from ion.dispatcher.backoff import Backoff
+from ion.dispatcher.manifests import load_manifest
+from ion.dispatcher.supersede import give_way
 from ion.errors import IonError, UnavailableError
 from ion.messaging.spilled import restored
 from ion.model.event import Event
 from ion.model.job import Job
-from ion.model.manifest import Manifest, ManifestRef
+from ion.model.manifest import Manifest
 from ion.model.record import Record, event_meta, insight, module_logs
 from ion.ports.blobs import Blobs
 from ion.ports.bus import Bus
@@ -32,12 +34,6 @@ BATCH = 64
 LOOK_AGAIN_S = 15.0
 DEFER_FIRST_S = 1.0
 DEFER_MOST_S = 300.0
-
-
-async def load_manifest(ref: ManifestRef, blobs: Blobs) -> Manifest:
-    """The manifest of a committed job, from its row if it is there, else from its blob."""
-    text = ref.inline.encode() or await blobs.get_bytes(ref.blob, most=1 << 30)
-    return msgspec.json.decode(text, type=Manifest)
 
 
 class Relay:
@@ -71,16 +67,22 @@ class Relay:
     async def _relay(self, job: Job) -> None:
         try:
             await self._replay(job)
+            # Nothing of an earlier run is left when the flow is quiet.
+            still_open = await give_way(job, self._ledger, self._blobs) if job.run else 0
+            if still_open:
+                await self._defer(job, f"open jobs of earlier runs, which end first: {still_open}")
+                return
+            await self._ledger.released(job.id, self._owner)
             self._deferred.pop(job.id, None)
         except (IonError, msgspec.DecodeError) as error:
-            await self._defer(job, error)
+            log.error("job %s of module %s cannot be released yet: %s", job.id, job.module, error)
+            await self._defer(job, str(error))
 
-    async def _defer(self, job: Job, error: Exception) -> None:
+    async def _defer(self, job: Job, note: str) -> None:
         """Never drops: the job stays committed, and its flow open, until its results are known."""
         times = self._deferred[job.id] = self._deferred.get(job.id, 0) + 1
         delay_s = min(DEFER_MOST_S, DEFER_FIRST_S * 2.0 ** min(times - 1, 16)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
-        log.error("job %s of module %s cannot be released yet: %s", job.id, job.module, error)
-        await self._ledger.defer(job.id, self._owner, delay_s, str(error))
+        await self._ledger.defer(job.id, self._owner, delay_s, note)
 
     async def _replay(self, job: Job) -> None:
         if job.manifest is None:
@@ -94,15 +96,14 @@ class Relay:
             await self._hand_on(manifest.module, chunk, findings)
             if start + CHUNK < len(manifest.events):
                 await self._ledger.advance(job.id, self._owner, start + CHUNK)
-        await self._ledger.released(job.id, self._owner)
 
     def _findings(self, job: Job, manifest: Manifest) -> list[Record]:
         """The records of what the job found and logged; they go with those of its first events."""
         records: list[Record] = []
         if manifest.log:
-            logs = self._blobs.uri(manifest.log.blob)
+            logs, run = self._blobs.uri(manifest.log.blob), job.run
             records.append(
-                module_logs(job.event, module=job.module, attempt=manifest.attempt, logs=logs, succeeded=True)
+                module_logs(job.event, module=job.module, attempt=manifest.attempt, logs=logs, succeeded=True, run=run)
             )
         if manifest.insights:
             records.append(insight(manifest))

@@ -5,6 +5,7 @@ is gone the next time. Each finding is an invariant that does not hold, about on
 
     a job         its row is within its bounds; its manifest and all that it names are stored as it says; what a
                   released job raised has its record, and a job for every module that hears it
+    an ended job  what a person may want to try again has its inputs; what retention took is not asked for
     a flow        its tallies are the sum of its jobs
     the blobs     what no job names is left over from attempts that lost
 """
@@ -13,25 +14,27 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from ion.dispatcher.admit import as_seen, jobs_for
+from ion.dispatcher.supersede import OUT_OF_THE_WAY, runs_of
 from ion.errors import NotFoundError
+from ion.management.needed import KEEPS_RESULTS, Owners, execution_of
 from ion.management.report_text import many
 from ion.management.run import jobs_of
 from ion.model.event import Event
 from ion.model.job import HISTORY_LIMIT, OPEN_STATES, Job, State
 from ion.model.manifest import Manifest, ManifestRef
-from ion.model.record import Kind, Record, logs_id
+from ion.model.record import Kind, logs_id
 from ion.ports.blobs import Blobs
 from ion.ports.documents import Documents
 from ion.ports.ledger import JobFilter, Ledger
 
 ROW_LIMIT: Final = 64 * 1024
 MANIFEST_LIMIT: Final = 1 << 30
-_KEEPS_RESULTS = frozenset({State.COMMITTED, State.RELEASED, State.SUPERSEDED})
+_WANTS_INPUTS = frozenset({State.WAITING, State.RUNNING, State.DEAD, State.CANCELLED})
 
 
 class Severity(StrEnum):
@@ -50,7 +53,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 async def audit(ledger: Ledger, documents: Documents, blobs: Blobs) -> AsyncGenerator[Finding]:
     """Every finding, job by job in the order of admission, then the flows, then the blobs.
 
-    Memory grows with the number of jobs (about 200 bytes each) and of flows, not with what they produced.
+    Memory grows with the number of flows, not with that of jobs or of what they produced.
     """
     found = _Audit(ledger, documents, blobs)
     async for job in jobs_of(ledger, JobFilter()):
@@ -62,34 +65,36 @@ async def audit(ledger: Ledger, documents: Documents, blobs: Blobs) -> AsyncGene
         yield finding
 
 
-class _Kept(NamedTuple):
-    """What is remembered of a job until the blobs are looked through: `needed` are the beginnings of their paths."""
-
-    module: str
-    event: str
-    needed: tuple[str, ...]
-
-
 class _Audit:
     def __init__(self, ledger: Ledger, documents: Documents, blobs: Blobs) -> None:
         self._ledger, self._documents, self._blobs = ledger, documents, blobs
         self._counted: dict[str, Counter[tuple[str, State]]] = {}
-        self._kept: dict[str, _Kept] = {}
 
     async def job(self, job: Job) -> AsyncGenerator[Finding]:
         self._counted.setdefault(job.correlation_id, Counter())[job.module, job.state] += 1
-        self._kept[job.id] = _Kept(job.module, job.event.id, _needed(job))
+        async for finding in self._row(job):
+            yield finding
+        if job.state in KEEPS_RESULTS and (job.manifest or job.state is not State.SUPERSEDED):  # else it was dead
+            async for finding in self._results(job):
+                yield finding
+        elif job.log and not await self._is_stored(job.log):
+            yield _fault(job.id, f"its log {job.log} is not stored")
+        if job.state in _WANTS_INPUTS:
+            for file in job.event.files:
+                if fault := await self._blob_fault(file.blob, file.size):
+                    yield _fault(job.id, f"its input {file.path} {fault}")
+
+    async def _row(self, job: Job) -> AsyncGenerator[Finding]:
         if (size := len(msgspec.json.encode(job))) > ROW_LIMIT:
             yield _fault(job.id, f"its row has {size} bytes, more than {ROW_LIMIT}: report this")
         if len(job.history) > HISTORY_LIMIT:
             yield _fault(job.id, f"its history has {len(job.history)} entries: report this")
         if job.state is State.RUNNING and not job.owner:
             yield _fault(job.id, "it runs, and no dispatcher owns it: report this")
-        if job.state in _KEEPS_RESULTS:
-            async for finding in self._results(job):
-                yield finding
-        elif job.log and not await self._is_stored(job.log):
-            yield _fault(job.id, f"its log {job.log} is not stored")
+        if job.run and job.state is State.RELEASED:
+            async for old in runs_of(self._ledger, job.event.id, job.module):
+                if old.run < job.run and old.state not in OUT_OF_THE_WAY:
+                    yield _fault(old.id, f"it is {old.state}, though its later run {job.id} is released: report this")
 
     # ---- results ----------------------------------------------------------------------------------------------
 
@@ -101,7 +106,8 @@ class _Audit:
         if manifest is None:
             yield _fault(job.id, fault)
             return
-        for file in (*manifest.files, *([manifest.log] if manifest.log else ())):
+        log = [manifest.log] if manifest.log and job.log else []  # the row names it no longer once it has expired
+        for file in (*manifest.files, *log):
             if fault := await self._blob_fault(file.blob, file.size):
                 yield _fault(job.id, f"its file {file.path} {fault}")
         for event in manifest.events:
@@ -126,8 +132,8 @@ class _Audit:
     async def _released(self, job: Job, manifest: Manifest) -> AsyncGenerator[Finding]:
         if manifest.insights and not await self._is_recorded(Kind.INSIGHT, manifest.execution):
             yield _fault(job.id, "its insights have no record")
-        log = logs_id(job.module, job.event.id, job.attempt)
-        if manifest.log and not await self._is_recorded(Kind.MODULE_LOGS, log):
+        log = logs_id(job.module, job.event.id, job.attempt, job.run)
+        if manifest.log and job.log and not await self._is_recorded(Kind.MODULE_LOGS, log):
             yield _fault(job.id, "its log has no record")
         for event in manifest.events:
             if not await self._is_recorded(Kind.EVENT_META, event.id):
@@ -164,26 +170,16 @@ class _Audit:
     async def strays(self) -> AsyncGenerator[Finding]:
         """Blobs that no job needs. Running attempts are left alone: what they store is not decided yet."""
         stray: Counter[str] = Counter()
+        owners = Owners(self._ledger, self._documents, self._blobs)
         async for blob in self._blobs.list(""):
-            kept = self._kept.get(blob.path.partition("/")[0])
-            if kept is None or not await self._is_needed(blob.path, kept):
-                stray["/".join(blob.path.split("/")[:3])] += 1
+            if not await owners.need(blob.path):
+                stray[execution_of(blob.path).rstrip("/") or blob.path] += 1
         for prefix, count in sorted(stray.items()):
             yield Finding(
                 severity=Severity.NOTE,
                 about=prefix,
                 message=f"{many(count, 'blob')} that no job names, left by an attempt that lost; `ion gc` deletes such",
             )
-
-    async def _is_needed(self, path: str, kept: "_Kept") -> bool:
-        if any(path.startswith(one) for one in kept.needed):
-            return True
-        _, attempt, *_, name = path.split("/")
-        if name != "log.txt":
-            return False
-        # The log of an attempt before the last: its record tells of it.
-        record = await self._record(Kind.MODULE_LOGS, logs_id(kept.module, kept.event, attempt))
-        return record is not None and record.body.get("logs") == self._blobs.uri(path)
 
     # ---- looks ------------------------------------------------------------------------------------------------
 
@@ -201,14 +197,12 @@ class _Audit:
             return False
         return True
 
-    async def _record(self, kind: Kind, record: str) -> Record | None:
-        try:
-            return await self._documents.get(kind, record)
-        except NotFoundError:
-            return None
-
     async def _is_recorded(self, kind: Kind, record: str) -> bool:
-        return await self._record(kind, record) is not None
+        try:
+            await self._documents.get(kind, record)
+        except NotFoundError:
+            return False
+        return True
 
     async def _is_known(self, job: str) -> bool:
         try:
@@ -216,18 +210,6 @@ class _Audit:
         except NotFoundError:
             return False
         return True
-
-
-def _needed(job: Job) -> tuple[str, ...]:
-    """The beginnings of the paths of a job's blobs that have to stay."""
-    kept = [log for log in (job.log,) if log]
-    if job.state is State.RUNNING:
-        kept.append(f"{job.id}/{job.attempt}/")
-    elif job.execution and job.state in _KEEPS_RESULTS:
-        kept.append(f"{job.id}/{job.attempt}/{job.execution}/")
-    if job.event.type == "ion.undecodable":
-        kept.append(job.event.subject)
-    return tuple(kept)
 
 
 def _words(counts: Mapping[tuple[str, State], int]) -> str:

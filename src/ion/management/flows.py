@@ -11,7 +11,7 @@ import msgspec
 from ion.errors import ConflictError, InvalidError, NotFoundError
 from ion.management.jobs import CANDIDATES_SHOWN, several
 from ion.management.report_tree import Node, Tree, node
-from ion.management.run import jobs_of
+from ion.management.run import is_gateways, jobs_of
 from ion.model.job import OPEN_STATES, Job, State
 from ion.ports.ledger import Control, Flow, JobFilter, Ledger
 
@@ -108,10 +108,10 @@ async def tree_of(ledger: Ledger, correlation_id: str) -> AsyncIterator[tuple[st
     raised: dict[str, str] = {}
     now = await ledger.now()
     async for job in jobs_of(ledger, JobFilter(correlation_id=correlation_id)):
-        if job.state is State.SUPERSEDED:
+        if job.gave_way:
             continue
         nodes.append(node(job, now))
-        if _is_gateways(job):
+        if is_gateways(job):
             raised[job.event.id] = job.id
     tree = Tree(nodes, raised)
     due = [("", "", root) for root in reversed(tree.roots)]
@@ -121,11 +121,6 @@ async def tree_of(ledger: Ledger, correlation_id: str) -> AsyncIterator[tuple[st
         below = before + {"": "", "├─ ": "│  ", "└─ ": "   "}[rail]
         children = tree.children.get(here.id, [])
         due += [(below, "├─ " if child is not children[-1] else "└─ ", child) for child in children][::-1]
-
-
-def _is_gateways(job: Job) -> bool:
-    """A gateway's job is committed from the start and never claimed: it has results and no revision."""
-    return job.manifest is not None and not job.revision
 
 
 def report_path(folder: Path, correlation_id: str) -> Path:

@@ -63,7 +63,7 @@ async def latest_jobs(ledger: Ledger, which: JobFilter, most: int) -> tuple[Sequ
     latest: deque[Job] = deque(maxlen=most)
     total = 0
     async for job in jobs_of(ledger, which):
-        if job.state is not State.SUPERSEDED or State.SUPERSEDED in which.states:
+        if not job.gave_way or job.state in which.states:
             latest.append(job)
             total += 1
     return tuple(latest), total

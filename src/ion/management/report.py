@@ -116,7 +116,7 @@ class _Report:
         nodes: list[Node] = []
         produced: dict[str, str] = {}
         async for job in self._jobs():
-            if job.state is State.SUPERSEDED:
+            if job.gave_way:
                 self._hidden += 1
                 continue
             nodes.append(node(job, self._now))

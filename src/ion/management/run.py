@@ -14,6 +14,7 @@ from ion.ports.ledger import Changes, JobFilter, Ledger, Open, Registered
 
 LOOK_AGAIN_S = 2.0
 PAGE = 500
+_FINE = frozenset({State.RELEASED, State.SUPERSEDED, State.EXPIRED})
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +27,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether every job of the flow was released."""
-        return not self.stuck and all(state is State.RELEASED for (_, state), count in self.tally.items() if count)
+        """Whether every job of the flow was released, or was once and has given way to a later run, or expired."""
+        return not self.stuck and all(state in _FINE for (_, state), count in self.tally.items() if count)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +100,11 @@ async def jobs_of(ledger: Ledger, which: JobFilter) -> AsyncIterator[Job]:
             yield job
         if (after := page.after) is None:
             return
+
+
+def is_gateways(job: Job) -> bool:
+    """A gateway's job raised its event and was not started by it: it has results and was never claimed."""
+    return job.manifest is not None and not job.revision
 
 
 async def open_flows(ledger: Ledger) -> Sequence[str]:

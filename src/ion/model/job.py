@@ -102,3 +102,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def correlation_id(self) -> str:
         return self.event.correlation_id
+
+    @property
+    def gave_way(self) -> bool:
+        """Whether a later run took its place; it may have expired since."""
+        if self.state is State.EXPIRED:
+            return any(change.state is State.SUPERSEDED for change in self.history)
+        return self.state is State.SUPERSEDED

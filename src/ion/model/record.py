@@ -79,9 +79,9 @@ def insight(manifest: Manifest) -> Record:
     )
 
 
-def module_logs(event: Event, *, module: str, attempt: int, logs: str, succeeded: bool) -> Record:
+def module_logs(event: Event, *, module: str, attempt: int, logs: str, succeeded: bool, run: int = 0) -> Record:
     """The record of an attempt's log; `logs` is the log blob's URI."""
-    name = logs_id(module, event.id, attempt)
+    name = logs_id(module, event.id, attempt, run)
     return Record(
         id=name,
         context=_context(module, event.id, event.correlation_id, event.parent_id, Kind.MODULE_LOGS),
@@ -89,9 +89,10 @@ def module_logs(event: Event, *, module: str, attempt: int, logs: str, succeeded
     )
 
 
-def logs_id(module: str, event_id: str, attempt: int | str) -> str:
-    """The id of the record of an attempt's log."""
-    return f"module:{module}-event:{event_id}-attempt:{attempt}"
+def logs_id(module: str, event_id: str, attempt: int | str, run: int = 0) -> str:
+    """The id of the record of an attempt's log. A later run says so, lest it take the place of the first one's."""
+    again = f"-run:{run}" if run else ""
+    return f"module:{module}-event:{event_id}{again}-attempt:{attempt}"
 
 
 def _context(name: str, event_id: str, correlation_id: str, parent: str, kind: Kind) -> Context:

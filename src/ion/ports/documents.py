@@ -50,6 +50,10 @@ class Documents(ABC):
         """Raises NotFoundError."""
 
     @abstractmethod
+    async def delete(self, kind: Kind, record_ids: Sequence[str]) -> int:
+        """Removes records of a kind, all or none; those that are not there are no matter. Returns how many went."""
+
+    @abstractmethod
     def query(self, which: RecordFilter) -> AsyncIterator[Record]:
         """Records in the order in which they were first put, read in short pages."""
 

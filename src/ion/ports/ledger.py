@@ -21,6 +21,7 @@ import msgspec
 from ion.model.job import Failure, Job, State
 from ion.model.manifest import ManifestRef
 from ion.model.module import Module, Revision, Subscription
+from ion.ports.ledger_keeping import KeepingLedger
 
 
 class LedgerGuarantees(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,8 +199,8 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True):
     after: str | None = None
 
 
-class Ledger(ABC):
-    """See the module's text for what holds of every verb."""
+class Ledger(KeepingLedger):
+    """See the module's text for what holds of every verb; what becomes of jobs after their end is in the base."""
 
     @property
     @abstractmethod

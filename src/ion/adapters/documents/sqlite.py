@@ -61,6 +61,11 @@ class SqliteDocuments(Documents):
             raise NotFoundError(f"there is no {kind} record with id {record_id!r}; list the flow's records to find it")
         return _record(row)
 
+    async def delete(self, kind: Kind, record_ids: Sequence[str]) -> int:
+        ids = msgspec.json.encode(list(record_ids)).decode()
+        delete = "DELETE FROM records WHERE kind = ? AND id IN (SELECT value FROM json_each(?))"
+        return await self._database.write(lambda connection: connection.execute(delete, (kind, ids)).rowcount)
+
     async def query(self, which: RecordFilter) -> AsyncIterator[Record]:
         conditions, values = _conditions(which)
         query = f"SELECT {_COLUMNS} FROM records WHERE {conditions} AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608  bound

@@ -18,6 +18,7 @@ from ion.adapters.ledger import (
     sqlite_queries,
     sqlite_registry,
 )
+from ion.adapters.ledger.sqlite_keeping import SqliteKeeping
 from ion.adapters.sqlite.database import Database
 from ion.model.job import Failure, Job, State
 from ion.model.manifest import ManifestRef
@@ -51,7 +52,7 @@ _FLOW_PAGE = 200
 _REVISIONS_KEPT = 500
 
 
-class SqliteLedger(Ledger):
+class SqliteLedger(SqliteKeeping, Ledger):
     """A ledger in a database that somebody else opens and closes, so that bus and documents can share it.
 
     Args:

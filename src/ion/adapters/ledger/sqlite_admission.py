@@ -103,8 +103,7 @@ def requeue(connection: sqlite3.Connection, job: str, actor: str, now: float) ->
     if found is None:
         return False
     module, name = found
-    flow = open_flow(connection, name, now)
-    _check_requeue(connection, job, module, name, flow)
+    flow = check_runnable(connection, job, module, name, now)
     hold = Hold.FLOW if flow.control is Control.PAUSED else ""
     change(
         connection,
@@ -126,11 +125,14 @@ def requeue(connection: sqlite3.Connection, job: str, actor: str, now: float) ->
     return True
 
 
-def _check_requeue(connection: sqlite3.Connection, job: str, module: str, name: str, flow: FlowRow) -> None:
+def check_runnable(connection: sqlite3.Connection, job: str, module: str, name: str, now: float) -> FlowRow:
+    """The flow's row. Raises ConflictError where no job of it, or of the module, may be queued by hand."""
+    flow = open_flow(connection, name, now)
     if flow.control is Control.CANCELLED:
         raise ConflictError(f"job {job} belongs to the cancelled flow {name}; raise its root event anew instead")
     if not connection.execute("SELECT 1 FROM modules WHERE name = ?", (module,)).fetchone():
         raise ConflictError(f"job {job} is for the module {module}, which is gone; apply that module first")
+    return flow
 
 
 def _values(job: Job, flow: FlowRow, tag: int, now: float, max_jobs: int) -> dict[str, Any]:

@@ -158,6 +158,18 @@ class DocumentsConformance(ABC):
             await documents.put([])
             assert await found(documents) == []
 
+    async def test_deleted_records_are_gone(self) -> None:
+        """Of the kind and ids that are named; the others stay, and repeating it is harmless."""
+        async with self.open_documents() as documents:
+            await documents.put([record("a"), record("b"), record("a", Kind.INSIGHT), record("c")])
+            assert await documents.delete(Kind.EVENT_META, ["a", "c", "no such record"]) == 2
+            assert await documents.delete(Kind.EVENT_META, ["a", "c"]) == 0
+            assert await documents.delete(Kind.EVENT_META, []) == 0
+            assert [(one.context.document_type, one.id) async for one in documents.query(RecordFilter())] == [
+                (Kind.EVENT_META, "b"),
+                (Kind.INSIGHT, "a"),
+            ]
+
     async def test_records_last(self) -> None:
         """Where the adapter is durable, they are there after everything was closed."""
         async with self.open_documents() as documents:

@@ -13,8 +13,11 @@ meet, the two ledgers stand for them.
 from ion.testing.conformance.ledger_admission import AdmissionConformance
 from ion.testing.conformance.ledger_claims import ClaimConformance
 from ion.testing.conformance.ledger_flows import FlowConformance
+from ion.testing.conformance.ledger_keeping import KeepingConformance
 from ion.testing.conformance.ledger_settling import SettlingConformance
 
 
-class LedgerConformance(AdmissionConformance, ClaimConformance, SettlingConformance, FlowConformance):
+class LedgerConformance(
+    AdmissionConformance, ClaimConformance, SettlingConformance, FlowConformance, KeepingConformance
+):
     """The whole suite; needs `pytest-asyncio` in auto mode."""

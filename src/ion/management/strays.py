@@ -1,0 +1,67 @@
+"""Strays: blobs that no row needs, left by attempts that lost and by root events that were not accepted.
+
+What is being stored just now looks the same for a while: the row of a root event comes after its files. So an
+execution's strays go only when all it stored is older than an hour, and only after a second look, which reads its row
+and its blobs again. An attempt that may still win is `running`, and then all of it is needed; attempts are counted up,
+so one that is over stays over.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from ion.management.needed import Owners, execution_of
+from ion.ports.blobs import Blobs
+from ion.ports.documents import Documents
+from ion.ports.ledger import Ledger
+
+OLD_S = 3600.0
+BATCH = 500
+
+
+class Stray(msgspec.Struct, frozen=True, kw_only=True):
+    """What of one execution nobody needs: its prefix, how many blobs, their bytes, and those to keep beside them."""
+
+    prefix: str
+    blobs: int
+    size: int
+    keep: tuple[str, ...]
+
+
+async def find_strays(
+    ledger: Ledger, documents: Documents, blobs: Blobs, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Stray]:
+    """The strays that may go now. Holds the prefixes of a few hundred executions at most."""
+    owners = Owners(ledger, documents, blobs)
+    suspects: dict[str, None] = {}
+    async for blob in blobs.list(""):
+        prefix = execution_of(blob.path)
+        if prefix and prefix not in suspects and _is_old(blob.modified_s, clock) and not await owners.need(blob.path):
+            suspects[prefix] = None
+        if len(suspects) >= BATCH:
+            for one in suspects:
+                if (stray := await _second_look(one, Owners(ledger, documents, blobs), blobs, clock)) is not None:
+                    yield stray
+            suspects = {}
+    for one in suspects:
+        if (stray := await _second_look(one, Owners(ledger, documents, blobs), blobs, clock)) is not None:
+            yield stray
+
+
+async def _second_look(prefix: str, owners: Owners, blobs: Blobs, clock: Callable[[], float]) -> Stray | None:
+    """The blobs first, then the row: what is stored later than the row was read is not among those looked at."""
+    stored = [blob async for blob in blobs.list(prefix)]
+    if not all(_is_old(blob.modified_s, clock) for blob in stored):
+        return None
+    keep = [blob.path for blob in stored if await owners.need(blob.path)]
+    left = len(stored) - len(keep)
+    if not left:
+        return None
+    kept = frozenset(keep)
+    size = sum(blob.size for blob in stored if blob.path not in kept)
+    return Stray(prefix=prefix, blobs=left, size=size, keep=tuple(keep))
+
+
+def _is_old(modified_s: float, clock: Callable[[], float]) -> bool:
+    return modified_s < clock() - OLD_S
