@@ -264,6 +264,29 @@ def test_a_collector_that_goes_on_sees_what_comes(bench: "Bench", flow: Event) -
     assert {state for _, state in states(bench)} == {State.EXPIRED}
 
 
+def test_a_collector_that_goes_on_forgets_in_time(bench: "Bench", flow: Event) -> None:
+    """The same collector takes everything and, once the ids have been kept long enough, forgets the flow."""
+
+    async def work(stores: Stores) -> None:
+        patient = Collector(stores, ALL)
+        assert [(await patient.collect()).jobs for _ in range(3)] == [3, 0, 0]
+        short = Retention(intermediates_s=NOW, results_s=NOW, failed_s=NOW, logs_s=NOW, ids_s=NOW)
+        collector = Collector(stores, short)
+        assert (await collector.collect()).forgotten == 3
+        assert not (await collector.collect()).anything
+
+    async def at_once(stores: Stores) -> None:
+        short = Retention(intermediates_s=NOW, results_s=NOW, failed_s=NOW, logs_s=NOW, ids_s=NOW)
+        collector = Collector(stores, short)
+        assert [(await collector.collect()).jobs for _ in range(2)] == [2, 0]
+
+    bench.do(work)
+    bench.photo("another")
+    bench.fail("detect")
+    bench.do(at_once)
+    assert bench.json("flow", "list", "--json") == []
+
+
 def test_a_flow_that_cannot_be_judged_keeps_everything(bench: "Bench", flow: Event) -> None:
     """Where a manifest is gone, what it names is not known: nothing of the flow is deleted, and others go on."""
     redriven(bench)

@@ -27,6 +27,7 @@ class Clearing:
         self._ledger, self._documents, self._blobs, self._dry = ledger, documents, blobs, dry
         self.blobs = 0
         self.size = 0
+        self.stripped = 0
 
     async def manifest(self, ref: ManifestRef) -> Manifest:
         """Raises NotFoundError where it is gone."""
@@ -49,7 +50,7 @@ class Clearing:
             return
         await self._delete([*manifests, *([] if self._dry else logs)])  # in a dry run the logs are counted already
         if not self._dry and not job.log:
-            await self._ledger.strip(job.id)
+            self.stripped += await self._ledger.strip(job.id)
 
     async def _delete_records(self, manifest: Manifest) -> None:
         if self._dry:

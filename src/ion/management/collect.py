@@ -5,16 +5,18 @@ It may run beside dispatchers and beside another one of itself, be killed at any
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from ion.dispatcher.service import Stores
 from ion.errors import IonError, NotFoundError
 from ion.management.clearing import Clearing
-from ion.management.expiry import Due, Expiry, due_at
+from ion.management.expiry import Due, Expiry, Survey, due_at
 from ion.management.strays import find_strays
+from ion.model.job import State
 from ion.model.retention import Retention
 from ion.ports.ledger import Flow
 
@@ -39,11 +41,15 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Settled(msgspec.Struct, frozen=True):
-    """How a flow was when all that was due of it had been taken."""
+    """How a flow was when all that was due of it had been taken; it holds `until`, in seconds since the epoch."""
 
     tally: int
     ended: float
     due: Due
+    until: float
+
+    def holds(self, tally: int, due: Due, now: float) -> bool:
+        return self.tally == tally and self.due == due and now < self.until
 
 
 class Collector:
@@ -85,22 +91,34 @@ class Collector:
         if first_s is None or (flow.started_at and now - flow.started_at.timestamp() <= first_s):
             return  # it cannot have ended before it began
         key = flow.correlation_id
-        tally = hash(frozenset((await self._stores.ledger.tally(key)).items()))
+        tally = _hash(await self._stores.ledger.tally(key))
         known = self._settled.get(key)
-        if known and known.tally == tally and known.due == due_at(self._retention, now - known.ended):
+        if known and known.holds(tally, due_at(self._retention, now - known.ended), now):
             return
         survey = await expiry.survey(key)
         if survey is None:
             return
         due = due_at(self._retention, now - survey.ended)
+        until = math.inf
         if survey.only_tombstones:
             await expiry.forget(key, survey, now)
-            return
-        if due.anything:
-            await expiry.take(key, survey, due)
+            until = math.inf if self._retention.ids_s is None else survey.expired + self._retention.ids_s
+        elif due.anything and await expiry.take(key, survey, due):
+            until = 0.0  # the next look finds out whether only tombstones are left, and since when
         if not dry:
-            after = hash(frozenset((await self._stores.ledger.tally(key)).items()))
-            self._settled[key] = _Settled(after, survey.ended, due)
+            await self._settle(key, survey, due, until)
+
+    async def _settle(self, flow: str, survey: Survey, due: Due, until: float) -> None:
+        """Remembers that a flow need not be looked at until its counts change or another age has come."""
+        after = await self._stores.ledger.tally(flow)
+        if after:
+            self._settled[flow] = _Settled(_hash(after), survey.ended, due, until)
+        else:  # it is forgotten
+            self._settled.pop(flow, None)
+
+
+def _hash(tally: Mapping[tuple[str, State], int]) -> int:
+    return hash(frozenset(tally.items()))
 
 
 async def keep_collecting(collector: Collector, *, period_s: float = PERIOD_S) -> None:

@@ -89,14 +89,15 @@ class Expiry:
             found.expired = max(found.expired, job.history[-1].at.timestamp())
         return found
 
-    async def take(self, flow: str, survey: Survey, due: Due) -> None:
-        """Takes what is due; repeating it finishes what was cut short."""
+    async def take(self, flow: str, survey: Survey, due: Due) -> bool:
+        """Takes what is due; repeating it finishes what was cut short. Whether there are new tombstones."""
+        before = self._clearing.stripped
         expired = await self._expire(flow, survey, due)
         if due.logs:
             async for job in self._jobs(flow):
                 await self._drop_log(job)
         if not expired:
-            return
+            return False
         kept = await self._kept(flow, expired)
         async for job in self._jobs(flow):
             if job.id in expired and not is_tombstone(job):
@@ -104,6 +105,7 @@ class Expiry:
                 whole = due.results or manifest is None
                 needed = kept.get(job.id, ())
                 await self._clearing.clear(job, manifest, kept=needed, whole=whole, log_stays=not due.logs)
+        return self._clearing.stripped > before
 
     async def forget(self, flow: str, survey: Survey, now: float) -> None:
         """Removes a flow of which only tombstones are left, once late deliveries of its events are past."""
