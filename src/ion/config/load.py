@@ -90,7 +90,7 @@ class _Files:
             raise fault(include.place, f"the include '{written}' leads back to this file; remove one of the includes")
         if self._count >= FILES_MOST:
             raise fault(include.place, f"more than {FILES_MOST} files are included; include fewer")
-        if not os.access(path, os.R_OK):
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113  raises nothing for odd names
             raise fault(include.place, f"the include '{written}' cannot be read; correct the path")
         return self.read(path).without("include")
 

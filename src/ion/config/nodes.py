@@ -67,9 +67,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 Node = Scalar | Items | Table
 
 
+MESSAGE_MOST = 500
+
+
 def fault(place: Place, message: str) -> PipelineError:
-    """The error for something wrong at a place. The message says what to do; what cannot be printed becomes `?`."""
-    return PipelineError(f"{place}: {''.join(c if c.isprintable() else '?' for c in message)}")
+    """The error for something wrong at a place.
+
+    The message says what to do; what cannot be printed becomes `?`, and what is too long to be read is cut.
+    """
+    return PipelineError(f"{place}: {''.join(c if c.isprintable() else '?' for c in shorten(message, MESSAGE_MOST))}")
 
 
 def shape(node: Node) -> str:

@@ -6,6 +6,7 @@ the list it may be any module's own key. Nothing is guessed: a field that is not
 and passing over it would lose what it was to say.
 """
 
+import json
 from typing import Any, NoReturn
 
 import msgspec
@@ -60,11 +61,27 @@ def parse_insights(name: str, content: bytes) -> tuple[Insight, ...]:
 
 def _json(name: str, content: bytes) -> Any:
     try:
-        return msgspec.json.decode(content)
+        decoded = msgspec.json.decode(content)
+        json.loads(content, object_pairs_hook=_refuse_twice)  # which of two was meant nobody knows
+    except _TwiceError as error:
+        raise ContractError(f"{name} has the key '{shown(str(error))}' twice") from error
     except RecursionError as error:
         raise ContractError(f"{name} is nested too deep") from error
-    except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise ContractError(f"{name} is not good JSON: {error}") from error
+    return decoded
+
+
+class _TwiceError(Exception):
+    """A key that stands twice in one object."""
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _TwiceError(key)
+        seen.add(key)
 
 
 def _from_object(name: str, document: Any) -> Raised:

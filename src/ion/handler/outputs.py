@@ -50,7 +50,9 @@ async def scan(directory: Path, sees: str, inputs: Inputs) -> AsyncIterator[Outp
         elif stat.S_ISLNK(info.st_mode):
             ref = await _behind(directory, sees, path, inputs)
         else:
-            raise ContractError(f"{OUT_DATA}/{path} is {kind(info)}: only files and links to {IN_DATA} can be kept")
+            raise ContractError(
+                f"{OUT_DATA}/{shown(path)} is {kind(info)}: only files and links to {IN_DATA} can be kept"
+            )
         yield Output(path=path, size=ref.size if ref else info.st_size, forwards=ref)
 
 
@@ -79,10 +81,11 @@ async def _behind(directory: Path, sees: str, path: str, inputs: Inputs) -> File
     inside = _inside(directory, sees, posixpath.join(sees, posixpath.dirname(name), target))
     ref = None
     if inside.startswith(f"{IN_DATA}/"):
-        ref = await inputs.forward(inside.removeprefix(f"{IN_DATA}/"), name)
+        ref = await inputs.forward(inside.removeprefix(f"{IN_DATA}/"), f"{OUT_DATA}/{shown(path)}")
     if ref is None:
+        where = f"{OUT_DATA}/{shown(path)}"
         raise ContractError(
-            f"{name} is a link to '{shown(target)}': only links to single files of {IN_DATA} can be passed on"
+            f"{where} is a link to '{shown(target)}': only links to single files of {IN_DATA} can be passed on"
         )
     return ref
 

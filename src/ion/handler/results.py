@@ -82,8 +82,8 @@ async def examine(assignment: Assignment, workspace: Workspace) -> Results:
 
 def read_event(directory: Path, file: str) -> Raised:
     """One event file. Raises ContractError."""
-    name = f"{OUT_EVENTS}/{file}"
-    return parse_event(name, document(directory / name, name, EVENT_FILE_MOST) or b"")
+    name = f"{OUT_EVENTS}/{shown(file)}"
+    return parse_event(name, document(directory / OUT_EVENTS / file, name, EVENT_FILE_MOST) or b"")
 
 
 class _Events:
@@ -108,13 +108,16 @@ class _Events:
             draft, size = await self._draft(file)
             room -= size
             if room < 0:
-                _refuse(f"{OUT_EVENTS}/{file}", f"brings the job's events and insights over {TOTAL_MOST} bytes in all")
+                _refuse(
+                    f"{OUT_EVENTS}/{shown(file)}",
+                    f"brings the job's events and insights over {TOTAL_MOST} bytes in all",
+                )
             drafts.append(draft)
         return drafts
 
     async def _draft(self, file: str) -> tuple[Draft, int]:
         """The event of one file, and how many bytes of data it keeps."""
-        name = f"{OUT_EVENTS}/{file}"
+        name = f"{OUT_EVENTS}/{shown(file)}"
         raised = read_event(self._directory, file)
         self._check_type(name, raised.type)
         files = tuple(dict.fromkeys(self._output(name, path) for path in raised.files))

@@ -103,7 +103,7 @@ def to_wire(event: Event) -> CloudEvent:
 def from_wire(wire: CloudEvent) -> Event:
     """Raises InvalidError, or msgspec's error where files are not as they should be."""
     if wire.specversion != SPEC_VERSION:
-        raise InvalidError(f"the event has specversion {wire.specversion!r}; Ion reads {SPEC_VERSION!r} only")
+        raise InvalidError(f"the event has specversion {wire.specversion[:40]!r}; Ion reads {SPEC_VERSION!r} only")
     if not wire.id or not wire.source:
         raise InvalidError("the event has an empty `id` or `source`; its sender must set both")
     if wire.data is not msgspec.UNSET and wire.data_base64 is not None:

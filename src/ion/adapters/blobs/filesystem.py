@@ -90,6 +90,7 @@ class FilesystemBlobs(Blobs):
         final = self._place(path)
         with self._faults("store", path):
             info = _source_info(file)
+            _check_free(final)
             if move and self._taken(file, info, final):
                 return
             if info.st_size < LINK_FROM:
@@ -327,6 +328,12 @@ def _source_info(file: Path) -> os.stat_result:
     if not stat.S_ISREG(info.st_mode):
         raise InvalidError(f"{file} is not a regular file, so it cannot be stored")
     return info
+
+
+def _check_free(final: str) -> None:
+    """Before a large file is copied for nothing; what decides is the link."""
+    if os.path.lexists(final):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), final)
 
 
 def _piece(stored: str, start: int, most: int) -> bytes:

@@ -199,10 +199,7 @@ class LocalExecutor(Executor):
         attempt = self._attempts.pop(handle, None)
         self._recovered.pop(handle, None)
         if attempt is None or not attempt.status.manifest or not self._spares.give(attempt.folder):
-            try:
-                await asyncio.to_thread(_delete_all, self._work, handle, self._maker.name)
-            except OSError as error:
-                raise UnavailableError(f"the folder of job {handle.job} cannot be removed: {error}") from error
+            await asyncio.to_thread(_delete_all, self._work, handle, self._maker.name)
 
     def _folder(self, handle: Handle) -> Path:
         if (attempt := self._attempts.get(handle)) is not None:

@@ -117,18 +117,28 @@ def folders_of(work: Path, handle: Handle, maker: str) -> list[Path]:
 
 
 def delete(folder: Path) -> None:
-    """Removes a folder with whatever modes a module left in it; one that is gone is no error."""
+    """Removes a folder with whatever modes a module left in it; one that is gone is no error.
+
+    What cannot be removed (an immutable file, say) stays for a person or a later recovery: it holds nothing up.
+    """
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:
         return
-    except PermissionError:
-        folder.chmod(0o700)
-        for place, names, _ in os.walk(folder):  # a folder is opened up before the walk goes into it
-            for name in names:
-                if not (below := Path(place, name)).is_symlink():
-                    below.chmod(0o700)
-        shutil.rmtree(folder)
+    except OSError:
+        try:
+            _open_up(folder)
+            shutil.rmtree(folder)
+        except OSError as error:
+            _LOG.warning("the folder %s of an attempt that is over cannot be removed: %s", folder, error)
+
+
+def _open_up(folder: Path) -> None:
+    folder.chmod(0o700)
+    for place, names, _ in os.walk(folder):  # a folder is opened up before the walk goes into it
+        for name in names:
+            if not (below := Path(place, name)).is_symlink():
+                below.chmod(0o700)
 
 
 @contextlib.contextmanager
