@@ -7,12 +7,13 @@ every state of a job can be met without waiting for one.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.cli.programs import Folder
 
 from ion.cli.main import main
 from ion.dispatcher.relay import Relay
@@ -164,3 +165,16 @@ def flow(bench: Bench) -> Event:
     )
     bench.fail("count")
     return event
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Folder]:
+    """A folder to run commands in."""
+    with Folder(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture
+def cat(here: Folder) -> Path:
+    """A picture in the folder."""
+    return here.write("cat.jpg", "a cat")

@@ -294,3 +294,13 @@ def _piece(terminal: int) -> str:
         return os.read(terminal, 65536).decode(errors="replace")
     except OSError:  # what Linux answers at the end
         return ""
+
+
+def results(ended: Ended) -> list[Any]:
+    """The lines of `--json`."""
+    return [json.loads(line) for line in ended.out.splitlines()]
+
+
+def states(here: Folder) -> list[tuple[str, str]]:
+    """Each job's module and state, in the order of admission."""
+    return [(job.module, job.state.value) for job in here.jobs()]

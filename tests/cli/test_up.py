@@ -5,17 +5,12 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from tests.cli.programs import WAITS, Folder, Serving, alive, keeps, raises, shell, until
 
 from ion.dispatcher.service import Stores
 from ion.model.job import FailureClass, State
-
-if TYPE_CHECKING:  # mypy sees the tests from the root of the tree, pytest from their own folder
-    from tests.cli.programs import WAITS, Folder, Serving, alive, keeps, raises, shell, until
-else:
-    from programs import WAITS, Folder, alive, keeps, raises, shell, until
 
 DETECT = {"detect": shell(WAITS, on="photo", retries={"backoff": "1ms"})}
 PHOTO = {"files": {"file": ("cat.jpg", b"a cat")}}
