@@ -28,7 +28,7 @@ from ion.adapters.executors.local.leases import Broken, Leases
 from ion.adapters.executors.local.log import LogSpool
 from ion.adapters.executors.local.orphans import Orphans
 from ion.adapters.executors.local.process import Exit, Program, Run, start
-from ion.adapters.executors.local.recovery import ATTEMPT, LOG, SETTLED, Note, write_new, write_whole
+from ion.adapters.executors.local.recovery import ATTEMPT, LOG, SETTLED, Note, delete, write_new, write_whole
 from ion.adapters.executors.local.spares import DIRECTORY, SCRATCH, Spares
 from ion.errors import UnavailableError
 from ion.model.job import Failure, FailureClass
@@ -275,6 +275,9 @@ class Attempt:
             self._step = None
 
     async def _failed(self, failure: Failure) -> Status:
+        # What it wrote is of no more use, and may be all the room that the log and the ledger need.
+        for name in (DIRECTORY, SCRATCH):
+            await asyncio.to_thread(delete, self.folder / name)
         log, sentence = await self._keep_log()
         if sentence:
             failure = msgspec.structs.replace(failure, message=f"{failure.message} ({sentence})")
