@@ -60,6 +60,7 @@ types = st.text(st.characters(categories=["L", "N"], include_characters=".-_/"),
 names = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 whole = st.integers(1, 1000)
 durations = st.sampled_from(["250ms", "30s", "2h30m", "1d", 90, 1.5])
+ages = durations | st.just("never")
 sizes = st.sampled_from(["512Mi", "4Gi", "1G", 1, "1.5k", 10**12])
 SECONDS = {"250ms": 0.25, "30s": 30.0, "2h30m": 9000.0, "1d": 86400.0, 90: 90.0, 1.5: 1.5}
 BYTES = {"512Mi": 2**29, "4Gi": 2**32, "1G": 10**9, 1: 1, "1.5k": 1500, 10**12: 10**12}
