@@ -10,7 +10,7 @@ from tests.simulation.results import stored_by
 from tests.simulation.world import World
 
 from ion.model import ids
-from ion.model.job import Failure, FailureClass
+from ion.model.job import Failure, FailureClass, State
 from ion.model.manifest import ManifestRef, log_path
 
 RAISED = (0, 1, 1, 2)
@@ -29,7 +29,8 @@ def possible(world: World) -> Iterator[Action]:
         yield Action(3.0, "stopped", lambda: _stopped(world.dice.choice(stopping)))
     late = [(place.forgotten, one) for place in world.places for one in place.forgotten]
     if late:
-        yield Action(0.6, "late", lambda: _late(world, *world.dice.choice(late)))
+        running = [pair for pair in late if world.witness.jobs[pair[1].handle.job].state is State.RUNNING]
+        yield Action(2.0 if running else 0.5, "late", lambda: _late(world, *world.dice.choice(running or late)))
 
 
 def end(world: World, attempt: Attempt) -> str:

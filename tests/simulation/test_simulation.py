@@ -8,7 +8,7 @@ from tests.simulation.world import Fault
 from ion.adapters.ledger.sqlite import SqliteLedger
 
 BATCHES, BATCH = 40, 250
-CAUGHT_WITHIN = 300
+CAUGHT_WITHIN = 400
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))

@@ -12,7 +12,7 @@ from tests.simulation.witness import Known, Witness
 from ion.model.job import State
 from ion.model.record import Kind, logs_id
 
-LATE_LOGS_STAY = False
+LATE_LOGS_STAY = True
 """Whether the log that any record tells of has to be stored. Off: one dispatcher records the log of an attempt that it
 has lost, and the one that has it settles it as lost without a log and deletes all its blobs (with it on: seed 260)."""
 _STATES = [state.value for state in State]

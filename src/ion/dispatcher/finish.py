@@ -16,7 +16,7 @@ from ion.dispatcher.backoff import persist
 from ion.dispatcher.retry import decide, is_modules_own
 from ion.errors import NotFoundError, UnavailableError
 from ion.model.job import Failure, FailureClass, Job, State
-from ion.model.manifest import ManifestRef, execution_prefix
+from ion.model.manifest import ManifestRef, execution_prefix, log_path
 from ion.model.record import module_logs
 from ion.ports.blobs import Blobs
 from ion.ports.documents import Documents
@@ -26,6 +26,7 @@ from ion.ports.ledger import Bury, Cancel, GiveBack, Ledger, Outcome, Retry
 log = logging.getLogger(__name__)
 
 
+LOG_DEPTH = log_path("job", 1, "execution").count("/")
 _DECIDED = (State.COMMITTED, State.RELEASED, State.SUPERSEDED, State.EXPIRED)
 
 
@@ -116,8 +117,10 @@ class Finish:
             self._untold.pop(status.handle, None)
             return False
         self._tell(status)
-        # Nothing of it can win any more, so whatever it stored but its log goes.
-        await self._blobs.delete(f"{job.id}/{attempt}/", keep=[log for log in (status.log, after.log) if log])
+        # Nothing of it can win any more, so whatever it stored but its logs goes: somebody may have recorded them.
+        prefix = f"{job.id}/{attempt}/"
+        logs = [blob.path async for blob in self._blobs.list(prefix) if blob.path.endswith("/log.txt")]
+        await self._blobs.delete(prefix, keep=[path for path in logs if path.count("/") == LOG_DEPTH])
         return True
 
     async def _commit(self, job: Job, status: Status) -> None:

@@ -192,7 +192,11 @@ class SqliteLedger(SqliteKeeping, Ledger):
     # ---- owners -----------------------------------------------------------------------------------------------
 
     async def beat(self, owner: Owner) -> Sequence[Owner]:
-        return await self._database.write(lambda db: sqlite_registry.beat(db, owner))
+        owners, _ = await self._database.write(
+            lambda db: (sqlite_registry.beat(db, owner), sqlite_jobs.disown_strays(db)),
+            wakes=lambda done: Changes.COMMITTED if done[1] else _NONE,
+        )
+        return owners
 
     async def retire(self, owner: str) -> None:
         await self._database.write(

@@ -249,6 +249,15 @@ def adopt(connection: sqlite3.Connection, dead: Sequence[str], owner: str, now: 
     return [job_from(row) for row in sorted(rows)], freed
 
 
+def disown_strays(connection: sqlite3.Connection) -> bool:
+    """The same for owners without a row: one that was taken for dead may have committed since, and died then."""
+    freed = connection.execute(
+        "UPDATE jobs INDEXED BY jobs_committed SET owner = ''"
+        " WHERE state = 'committed' AND owner <> '' AND owner NOT IN (SELECT id FROM owners)"
+    )
+    return freed.rowcount > 0
+
+
 def disown_committed(connection: sqlite3.Connection, owner: str) -> bool:
     """Makes an owner's committed jobs nobody's, for any relay to take."""
     freed = connection.execute(
