@@ -19,7 +19,7 @@ from ion.ports.ledger import Control
 
 ROOTS_MOST, MEMBERS_MOST = 2, 3
 MODULE_KINDS = (FailureClass.MODULE, FailureClass.TIMEOUT, FailureClass.MEMORY, FailureClass.CONTRACT)
-KILLS_THE_FORGOTTEN = True
+KILLS_THE_FORGOTTEN = False
 """Whether one may be killed that was taken for dead, lives, and has not beaten since. Off: a committed job that it took
 meanwhile names an owner that has no row, so nobody ever adopts it and it is never relayed (with it on: seed 466)."""
 _FATES = (Fate.THROUGH, Fate.REFUSED, Fate.UNANSWERED)
