@@ -21,7 +21,7 @@ ROOTS_MOST, MEMBERS_MOST = 2, 3
 MODULE_KINDS = (FailureClass.MODULE, FailureClass.TIMEOUT, FailureClass.MEMORY, FailureClass.CONTRACT)
 KILLS_THE_FORGOTTEN = False
 """Whether one may be killed that was taken for dead, lives, and has not beaten since. Off: a committed job that it took
-meanwhile names an owner that has no row, so nobody ever adopts it and it is never relayed (with it on: seed 466)."""
+meanwhile names an owner that has no row until the next beat of anybody frees it, and the check looks at once."""
 _FATES = (Fate.THROUGH, Fate.REFUSED, Fate.UNANSWERED)
 
 
