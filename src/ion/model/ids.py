@@ -3,14 +3,15 @@
 Name-based UUIDs (version 5, RFC 9562 §5.5) over length-safe JSON, in one namespace of Ion's.
 """
 
-import json
 import uuid
+
+import msgspec
 
 NAMESPACE = uuid.UUID("7d1a4e0c-31c5-5a33-9d0b-6b6f1f0a2018")
 
 
 def _derive(*parts: str | int) -> str:
-    return str(uuid.uuid5(NAMESPACE, json.dumps(parts, ensure_ascii=False, separators=(",", ":"))))
+    return str(uuid.uuid5(NAMESPACE, msgspec.json.encode(parts).decode()))
 
 
 def new_id() -> str:

@@ -78,7 +78,12 @@ def manifest_path(job: str, attempt: int, execution: str) -> str:
 
 def execution_prefix(job: str, attempt: int, execution: str) -> str:
     """The prefix below which an execution's blobs lie: `job/attempt/execution/`."""
-    return f"{job}/{attempt}/{execution}/"
+    return f"{attempt_prefix(job, attempt)}{execution}/"
+
+
+def attempt_prefix(job: str, attempt: int) -> str:
+    """The prefix of all executions of an attempt."""
+    return f"{job}/{attempt}/"
 
 
 def log_path(job: str, attempt: int, execution: str) -> str:

@@ -27,7 +27,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Further attempts after the first, counted by failure class.
 
     `memory` attempts each get `memory_factor` times the memory of the one before. `infrastructure_s` is a time budget
-    since the first such failure, not a count: it never burns the module's retries.
+    since the first such failure, with a few tries in any case: it never burns the module's retries.
     """
 
     module: int = 1

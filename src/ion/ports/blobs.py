@@ -5,22 +5,46 @@ store is away or full.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
+
+from ion.errors import UnsupportedError
 
 
 class BlobsGuarantees(msgspec.Struct, frozen=True, kw_only=True):
     """`create_only`: two writers of one path, one wins (R3 needs it). `links`: `get` may give a link to the stored file
     itself, so the reader must be kept from writing to it. `local`: only processes of this host reach it.
+
+    `narrows_reads`: who holds a grant reads the blobs that it names and no others, for as long as it lasts.
+    `narrows_writes`: it writes below its folder and nowhere else; without this it creates what is not there yet,
+    wherever that is. With neither, nothing is granted.
     """
 
     create_only: bool
     links: bool
     local: bool
+    narrows_reads: bool = False
+    narrows_writes: bool = False
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What opens a part of a blob store in another process, for a while; a secret, masked in `repr`.
+
+    As JSON it goes to whoever runs an attempt elsewhere. `adapter` is the kind of store that `content` opens, and
+    `ends_at` when that is over, by the clock of whoever granted it.
+    """
+
+    adapter: str
+    ends_at: datetime
+    content: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Grant(adapter={self.adapter!r}, ends_at={self.ends_at!r}, content='***')"
 
 
 class BlobInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +67,9 @@ class Blobs(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    def expect(self, prefix: str) -> None:  # noqa: B027 - most stores have nothing to do
+        """Blobs below this prefix will come soon: what they need may be made now. Never raises, promises nothing."""
 
     @abstractmethod
     async def put(self, path: str, file: Path, *, move: bool = False) -> None:
@@ -88,6 +115,23 @@ class Blobs(ABC):
     async def link(self, path: str, ttl_s: float) -> str:
         """A URL that a person can open without credentials for `ttl_s` seconds. Raises NotFoundError."""
 
+    async def narrowed(self, reads: Collection[str], below: str, lasts_s: float) -> Grant:  # noqa: ARG002 - see below
+        """What another process needs to read some blobs and to put further ones below a folder, and for nothing else.
+
+        It cannot list, delete or overwrite, but where a store's rights are coarser than this, as its guarantees and
+        its documentation say. Asked again it grants anew; what was granted before stays good until it ends.
+
+        Args:
+            reads: Paths of blobs; that they exist is not looked at.
+            below: The folder, ending in a slash.
+            lasts_s: Seconds from now. A store that knows no such short time grants the shortest that it knows.
+
+        Raises:
+            UnsupportedError: this store, or who opened it, cannot narrow; the message says what would help.
+            InvalidError: no grant lasts so long. UnavailableError: whoever issues it is away or refuses.
+        """
+        raise UnsupportedError("these blobs are files of this host: there is no credential that could be narrowed")
+
     @abstractmethod
     async def info(self, path: str) -> BlobInfo:
         """A stored blob without its content. Raises NotFoundError."""
@@ -97,8 +141,12 @@ class Blobs(ABC):
         """Blobs whose path begins with the folder `prefix` (ends in a slash; empty: all of the store), in no order."""
 
     @abstractmethod
-    async def delete(self, prefix: str, *, keep: Sequence[str] = ()) -> int:
-        """Removes everything below the folder `prefix` except the paths `keep`; repeating it is harmless.
+    async def delete(self, prefix: str, *, keep: Callable[[str], bool] | None = None) -> int:
+        """Removes everything below the folder `prefix` but what `keep` keeps; repeating it is harmless.
+
+        Args:
+            prefix: Ends in a slash.
+            keep: Asked about each path just before it would go, so it judges what came meanwhile as well.
 
         Returns:
             How many blobs were removed.

@@ -21,7 +21,9 @@ class BusGuarantees(msgspec.Struct, frozen=True, kw_only=True):
     `durable`: a confirmed event survives the death of every process of Ion's. `ordered`: a group receives a topic's
     events in the order of publication while nothing is released back. `dedupes`: an event published twice with one id
     reaches a group once (Ion does not rely on it). `delays`: `release(after_s)` is kept by the bus. `peeks`, `depths`:
-    those verbs work, else they raise UnsupportedError. `event_limit`: bytes of one encoded event, 0 for no bound.
+    those verbs work, else they raise UnsupportedError. `depths_held`: a depth includes what is being delivered or
+    delayed. `event_limit`: bytes of one encoded event, 0 for no bound. `keeps_s`: after how many seconds an event that
+    was not acknowledged is dropped, None for never.
     """
 
     store: str
@@ -31,7 +33,9 @@ class BusGuarantees(msgspec.Struct, frozen=True, kw_only=True):
     delays: bool
     peeks: bool
     depths: bool
+    depths_held: bool = True
     event_limit: int = 0
+    keeps_s: float | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +62,10 @@ class Receiver(ABC):
 
     @abstractmethod
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """These are done with; returns once that is durable. One that was redelivered meanwhile is ignored."""
+        """These are done with; returns once that is durable. One that was redelivered meanwhile is ignored.
+
+        Whoever acknowledges has no more need of them: if it raises, each may come again, or may not.
+        """
 
     @abstractmethod
     async def release(self, deliveries: Sequence[Delivery], after_s: float = 0.0) -> None:
@@ -100,7 +107,7 @@ class Bus(ABC):
 
     @abstractmethod
     async def depth(self, group: str) -> int:
-        """How many events wait for a group, those being delivered included."""
+        """How many events wait for a group; those being delivered are included where `depths_held`."""
 
     @abstractmethod
     async def peek(self, group: str, most: int) -> Sequence[Event]:

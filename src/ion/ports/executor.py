@@ -155,9 +155,17 @@ class Handler(Protocol):
     """What an executor runs around the module."""
 
     async def prepare(
-        self, assignment: Assignment, directory: Path, *, sees: str = "", cleared: bool = False
+        self,
+        assignment: Assignment,
+        directory: Path,
+        *,
+        execution: str = "",
+        sees: str = "",
+        cleared: bool = False,
     ) -> Workspace:
-        """Builds the module's directory at `directory` (which must not exist), under a new random execution.
+        """Builds the module's directory at `directory` (which must not exist).
+
+        It is a new random execution; an executor that never runs an attempt twice may choose its id.
 
         `sees` is the path under which the module will see it, where that differs (`/ion` in a container). With
         `cleared` the directory is there, as `clear` left it.
@@ -166,7 +174,10 @@ class Handler(Protocol):
             UnavailableError: the blob store is away; NotFoundError: an input is gone.
         """
 
-    def clear(self, directory: Path) -> bool:
+    def begun(self, job: str, attempt: int, execution: str) -> None:
+        """The module has begun: there is time now for what commit will need."""
+
+    def clear(self, directory: str) -> bool:
         """Empties a directory of an attempt that is over, for another `prepare`.
 
         Returns:
@@ -182,7 +193,7 @@ class Handler(Protocol):
             ContractError: the output breaks the contract; nothing of it is visible (the log is for `keep_log`).
         """
 
-    async def keep_log(self, assignment: Assignment, execution: str, log: Path) -> str:
+    async def keep_log(self, job: str, attempt: int, execution: str, log: Path) -> str:
         """Stores the log of an execution without results; nobody writes to it any more. Returns its blob path.
 
         Repeating it is harmless.

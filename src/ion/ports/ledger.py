@@ -5,44 +5,65 @@ settles) that it expects, and answers False where another was faster, having cha
 concurrently, from several processes; none blocks longer than the store's own time limit (5 s), then it raises
 `UnavailableError`. A cancelled call may or may not have taken effect; calling it again is safe.
 
-Times that decide (`not_before`, `deadline`) are by the ledger's clock: callers give durations, never times.
+Times that decide (`not_before`, `deadline`) are by the ledger's clock: callers give durations, never times. That clock
+may be set. Ahead, what waits is due early; back, nothing waits longer than it may (`Claim.delay_most_s`,
+`DEFER_MOST_S`); what a running attempt has left is for its owner to keep true (`Ledger.retime`).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from enum import Flag, StrEnum, auto
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from ion.model.job import Failure, Job, State
 from ion.model.manifest import ManifestRef
-from ion.model.module import Module, Revision, Subscription
+from ion.model.module import Revision
+from ion.ports.ledger_data import (
+    DEFER_MOST_S,
+    Bury,
+    Cancel,
+    Changes,
+    Claim,
+    Control,
+    Flow,
+    GiveBack,
+    Health,
+    JobFilter,
+    JobPage,
+    LedgerGuarantees,
+    Open,
+    Outcome,
+    Owner,
+    Registered,
+    Retry,
+    Subscriber,
+)
 from ion.ports.ledger_keeping import KeepingLedger
 
-
-class LedgerGuarantees(msgspec.Struct, frozen=True, kw_only=True):
-    """What an adapter promises. `store` names the store it lives in (a bus with the same one publishes by admitting);
-    `durable`: a change survives the death of the process that made it; `shared`: several processes may use it at once.
-    """
-
-    store: str
-    durable: bool
-    shared: bool
-
-
-class Changes(Flag):
-    """Kinds of news that `Ledger.listen` can wait for."""
-
-    DUE = auto()  # a job may have become claimable
-    COMMITTED = auto()  # a job waits for its relay
-    ENDED = auto()  # a job left the open set
-    CANCEL = auto()  # a running job is to be cancelled
-    REGISTRY = auto()  # modules, controls
-    ANY = DUE | COMMITTED | ENDED | CANCEL | REGISTRY
+__all__ = [
+    "DEFER_MOST_S",
+    "Bury",
+    "Cancel",
+    "Changes",
+    "Claim",
+    "Control",
+    "Flow",
+    "GiveBack",
+    "Health",
+    "JobFilter",
+    "JobPage",
+    "Ledger",
+    "LedgerGuarantees",
+    "Listener",
+    "Open",
+    "Outcome",
+    "Owner",
+    "Registered",
+    "Retry",
+    "Subscriber",
+]
 
 
 class Listener(ABC):
@@ -54,149 +75,6 @@ class Listener(ABC):
 
         News may be spurious, and may come late from other processes, so callers look again by themselves at times.
         """
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dispatcher asks for.
-
-    At most `most` jobs of `module` that are due and not held, by priority, rotating between flows. Each gets attempt
-    + 1, this owner and scope, a deadline `deadline_s` from now, and its revision: the one it had, else `revision`. With
-    `gpus_each` each also gets so many of `devices` that no running job of the scope holds; without enough, no claim.
-    `module_most` bounds how many jobs of the module may run at once over all owners (a probe, say); None is no bound.
-    """
-
-    module: str
-    most: int
-    owner: str
-    scope: str
-    revision: str
-    deadline_s: float
-    module_most: int | None = None
-    gpus_each: int = 0
-    devices: tuple[str, ...] = ()
-
-
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt failed; the job waits again, due after `delay_s`. `counts` is False where no budget is burnt."""
-
-    failure: Failure
-    delay_s: float
-
-
-class Bury(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt failed and no budget is left, or it would not help: the job is dead."""
-
-    failure: Failure
-
-
-class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt was ended on request."""
-
-    reason: str
-
-
-class GiveBack(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt was given up by its dispatcher (a graceful stop): due at once, nothing burnt, no failure kept."""
-
-    reason: str
-
-
-Outcome = Retry | Bury | Cancel | GiveBack
-
-
-class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One incarnation of a dispatcher. `beat` only ever rises; `lock` is a file it holds locked on `host`.
-
-    `modules` are those it serves (concurrency is divided among the owners that serve a module).
-    """
-
-    id: str
-    scope: str
-    host: str
-    pid: int
-    beat: int = 0
-    lock: str = ""
-    modules: tuple[str, ...] = ()
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the breaker of a module looks at. Counted by `commit` (both become 0) and `settle`.
-
-    `dead_in_row`: jobs that died since the last success; `trouble_in_row`: infrastructure failures likewise;
-    `quiet_s`: seconds since the last of either, by the ledger's clock.
-    """
-
-    dead_in_row: int = 0
-    trouble_in_row: int = 0
-    quiet_s: float = 0.0
-
-
-class Registered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A module in the registry with its current revision. `paused` by a person: nothing of it is claimed."""
-
-    revision: Revision
-    paused: bool = False
-    health: Health = Health()
-
-    @property
-    def module(self) -> Module:
-        return self.revision.module
-
-
-class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered module's subscription."""
-
-    module: str
-    subscription: Subscription
-
-
-class Control(StrEnum):
-    """What a person asked of a whole flow."""
-
-    NONE = ""
-    PAUSED = "paused"
-    CANCELLED = "cancelled"
-
-
-class Flow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is kept of a flow: its control, its priority and how many jobs were ever admitted into it."""
-
-    correlation_id: str
-    control: Control = Control.NONE
-    priority: int = 0
-    jobs: int = 0
-    started_at: datetime | None = None
-
-
-class Open(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How many jobs of a flow are open. `held` ones are waiting too. The flow is quiet when `total` is 0."""
-
-    waiting: int = 0
-    running: int = 0
-    committed: int = 0
-    held: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.waiting + self.running + self.committed
-
-
-class JobFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which jobs `query` gives; every field narrows. `id_prefix` is the beginning of an id, as people type it."""
-
-    module: str = ""
-    states: tuple[State, ...] = ()
-    correlation_id: str = ""
-    event_id: str = ""
-    id_prefix: str = ""
-    owner: str = ""
-
-
-class JobPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Jobs in the order of their admission; `after` continues (None: that was all)."""
-
-    jobs: tuple[Job, ...]
-    after: str | None = None
 
 
 class Ledger(KeepingLedger):
@@ -242,8 +120,10 @@ class Ledger(KeepingLedger):
         """Makes due jobs `running` for an owner; see `Claim`. Two claims never get the same job."""
 
     @abstractmethod
-    async def commit(self, job: str, attempt: int, manifest: ManifestRef) -> bool:
+    async def commit(self, job: str, attempt: int, manifest: ManifestRef, *, by: str = "") -> bool:
         """Decides the results (R3): `running → committed`, guarded by state and attempt alone.
+
+        Listeners are told, but where the job's owner is `by`: it relays the job by itself.
 
         Returns:
             True if this execution's results are the job's: now, or already (the answer of an earlier call was lost).
@@ -261,7 +141,8 @@ class Ledger(KeepingLedger):
     @abstractmethod
     async def unreleased(self, most: int, owner: str) -> Sequence[Job]:
         """Committed jobs that are due for the relay, oldest first: the owner's own, and those without a living owner
-        (`adopt` and `admit` leave them so), which become the owner's.
+        (`adopt` and `admit` leave them so), which become the owner's. One whose `not_before` is more than
+        `DEFER_MOST_S` ahead is due as well: the clock has been set back.
         """
 
     @abstractmethod
@@ -274,11 +155,13 @@ class Ledger(KeepingLedger):
 
     @abstractmethod
     async def defer(self, job: str, owner: str, delay_s: float, note: str) -> bool:
-        """A committed job could not be relayed: due again after `delay_s`; the note goes into its history."""
+        """A committed job could not be relayed: due again after `delay_s`, at most `DEFER_MOST_S`; the note goes into
+        its history.
+        """
 
     @abstractmethod
     async def bury(self, job: str, failure: Failure, actor: str) -> bool:
-        """`waiting → dead`: its module was removed, or its event cannot be used."""
+        """`waiting → dead`, while its module is not registered. False if it is, or if the job does not wait."""
 
     @abstractmethod
     async def cancel(self, job: str, actor: str) -> bool:
@@ -312,11 +195,21 @@ class Ledger(KeepingLedger):
 
     @abstractmethod
     async def waiting(self) -> dict[str, float | None]:
-        """Modules with waiting jobs, and in how many seconds the next is due (0: now; None: all of them are held)."""
+        """Modules with waiting jobs, and in how many seconds the next is due (0: now; None: all of them are held).
+
+        By `not_before` alone: whoever knows how long a back-off may be can tell that the clock was set back.
+        """
 
     @abstractmethod
     async def overdue(self, most: int) -> Sequence[Job]:
         """Running jobs past their deadline."""
+
+    @abstractmethod
+    async def retime(self, job: str, attempt: int, owner: str, elapsed_s: float) -> bool:
+        """A running attempt has gone on for `elapsed_s`, by a clock of its owner's that nobody can set.
+
+        Moves its `started_at` to so long before now, and its `deadline` by as much. Guarded as `settle` is.
+        """
 
     @abstractmethod
     async def running(self, owner: str) -> Sequence[Job]:
@@ -336,7 +229,8 @@ class Ledger(KeepingLedger):
     async def beat(self, owner: Owner) -> Sequence[Owner]:
         """Adds the owner or raises its beat by one, and gives every owner with its beat.
 
-        A removed owner (taken for dead) that beats again is added anew: what it owned it has lost.
+        A removed owner (taken for dead) that beats again is added anew: what it owned it has lost. One that runs jobs
+        without a row (a claim of its took effect after that) is among them with its id, their scope and a beat of 0.
         """
 
     @abstractmethod

@@ -1,11 +1,36 @@
 """The first half of the bus suite: which events reach whom, and in which order."""
 
+from collections.abc import Sequence
+
+import msgspec
 import pytest
 
 from ion.errors import InvalidError
-from ion.messaging import trace
+from ion.messaging import codec, trace
 from ion.model.event import FileRef
+from ion.ports.bus import Bus
 from ion.testing.conformance.bus_harness import BusHarness, ids_of, made
+
+ODD_TOPICS = (
+    "TOPIC",
+    "TOPIC.*",
+    "TOPIC.>",
+    "TOPIC.#",
+    "TOPIC..a",
+    "TOPIC.",
+    ".TOPIC",
+    "TOPIC.é",
+    "TOPIC.e",
+    "TOPIC.=2A",
+    "TOPIC/a",
+    "TOPIC%2F",
+    "TOPIC.A",
+    "TOPIC.a",
+    "$SYS.TOPIC",
+    "TOPIC.🜁",
+    "TOPIC'\"\\",
+)
+ODD_GROUPS = ("GROUP", "GROUP.a", "GROUP-a", "GROUP a", "GROUP~a", "GROUP/a", "GROUP*", "GROUP>", "GROUPé", "GROUPA")
 
 
 class BusDelivery(BusHarness):
@@ -113,10 +138,56 @@ class BusDelivery(BusHarness):
                 assert list(await receiver.receive(1, 1.0)) == []
 
     async def test_an_event_that_is_too_large_is_refused(self) -> None:
-        """Where the bus has a bound on an event's bytes."""
+        """Where the bus has a bound on an event's bytes: nothing that is published with it arrives."""
         async with self.open_bus() as bus:
+            await bus.ensure([self.topic], [self.group])
             if not bus.guarantees.event_limit:
                 pytest.skip("this bus has no bound on an event's size")
-            await bus.ensure([self.topic], [self.group])
             with pytest.raises(InvalidError):
-                await bus.publish([made(self.topic, data="x" * bus.guarantees.event_limit)])
+                await bus.publish([made(self.topic), made(self.topic, data="x" * bus.guarantees.event_limit)])
+            async with bus.subscribe([self.topic], self.group) as receiver:
+                assert list(await receiver.receive(2, 0.5)) == []
+
+    async def test_an_event_as_large_as_declared_arrives(self) -> None:
+        """To the last byte of the bound, or a megabyte where there is none."""
+        async with self.open_bus() as bus:
+            await bus.ensure([self.topic], [self.group])
+            size = bus.guarantees.event_limit or 1024**2
+            event = made(self.topic, data="")
+            event = msgspec.structs.replace(event, data="x" * (size - len(codec.encode(event)) - 2))
+            event = msgspec.structs.replace(event, data=f"{event.data}{'x' * (size - len(codec.encode(event)))}")
+            assert len(codec.encode(event)) == size
+            await bus.publish([event])
+            async with bus.subscribe([self.topic], self.group) as receiver:
+                (delivery,) = await self.collect(receiver, 1)
+        assert delivery.event == event
+
+    async def test_a_topic_means_only_itself(self) -> None:
+        """Whatever a broker makes of its letters: an event type is a topic of its own, or refused in one sentence."""
+        async with self.open_bus() as bus:
+            taken = [topic for topic in self.odd(ODD_TOPICS) if await self.takes(bus, topic, f"{self.group}-{topic}")]
+            events = {topic: made(topic) for topic in taken}
+            await bus.publish(list(events.values()))
+            for topic, event in events.items():
+                async with bus.subscribe([topic], f"{self.group}-{topic}") as receiver:
+                    assert ids_of(await self.collect(receiver, 1)) == [event.id]
+                    assert list(await receiver.receive(1, 0.0)) == []
+
+    async def test_a_group_is_only_itself(self) -> None:
+        """Whatever a broker makes of its letters, each group gets the event, or its name is refused."""
+        async with self.open_bus() as bus:
+            groups = [group for group in self.odd(ODD_GROUPS) if await self.takes(bus, self.topic, group)]
+            await bus.publish([event := made(self.topic)])
+            for group in groups:
+                async with bus.subscribe([self.topic], group) as receiver:
+                    assert ids_of(await self.collect(receiver, 1)) == [event.id]
+
+    def odd(self, patterns: Sequence[str]) -> list[str]:
+        return [pattern.replace("TOPIC", self.topic).replace("GROUP", self.group) for pattern in patterns]
+
+    async def takes(self, bus: Bus, topic: str, group: str) -> bool:
+        try:
+            await bus.ensure([topic], [group])
+        except InvalidError:
+            return False
+        return True

@@ -36,6 +36,10 @@ def ids_of(deliveries: Sequence[Delivery]) -> list[str]:
 class BusHarness(ABC):
     patience_s = 30.0
     """How long a promised delivery may take, redelivery after a death included."""
+    hold_s = 0.0
+    """After how long this bus gives a delivery to another receiver when it hears nothing, 0 where it does not go by
+    time; short enough for a test to wait for it.
+    """
 
     @abstractmethod
     def open_bus(self) -> AbstractAsyncContextManager[Bus]:

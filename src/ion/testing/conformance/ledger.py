@@ -12,12 +12,13 @@ meet, the two ledgers stand for them.
 
 from ion.testing.conformance.ledger_admission import AdmissionConformance
 from ion.testing.conformance.ledger_claims import ClaimConformance
+from ion.testing.conformance.ledger_clock import ClockConformance
 from ion.testing.conformance.ledger_flows import FlowConformance
 from ion.testing.conformance.ledger_keeping import KeepingConformance
 from ion.testing.conformance.ledger_settling import SettlingConformance
 
 
 class LedgerConformance(
-    AdmissionConformance, ClaimConformance, SettlingConformance, FlowConformance, KeepingConformance
+    AdmissionConformance, ClaimConformance, ClockConformance, SettlingConformance, FlowConformance, KeepingConformance
 ):
     """The whole suite; needs `pytest-asyncio` in auto mode."""

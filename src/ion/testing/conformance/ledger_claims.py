@@ -5,6 +5,8 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from ion.model.job import State
 from ion.ports.ledger import Changes, GiveBack, JobFilter, Owner, Retry
 from ion.testing.conformance.ledger_stage import EPOCH, LedgerStage, Stage, claim, failure, manifest, revision
@@ -24,6 +26,13 @@ class ClaimConformance(LedgerStage):
         """Jobs of other modules stay, and nothing due gives nothing."""
         await stage.admitted(module="count")
         assert not await stage.ledger.claim(claim(10))
+
+    async def test_what_is_asked_for_in_order_takes_effect_in_order(self, stage: Stage) -> None:
+        """A claim finds what an admission admits that was asked for before, and is not answered yet."""
+        if not stage.ledger.guarantees.in_order:
+            pytest.skip("this ledger does not promise an order")
+        (_, (job,)) = await asyncio.gather(stage.admitted(), stage.ledger.claim(claim()))
+        assert (job.state, job.owner) == (State.RUNNING, "one")
 
     async def test_racing_claims_are_disjoint(self, stage: Stage) -> None:
         """Two processes that claim at once never get the same job, and together get all."""
@@ -190,6 +199,16 @@ class ClaimConformance(LedgerStage):
         assert "one" in [owner.id for owner in await stage.ledger.beat(_owner("one"))]
         assert not await stage.ledger.running("one")
         assert (await stage.ledger.query(JobFilter(owner="two"))).jobs
+
+    async def test_an_owner_that_claims_once_it_is_removed_is_told(self, stage: Stage) -> None:
+        """Its claim may take effect after it died and was adopted; what that got is adopted too."""
+        await stage.ledger.beat(_owner("one"))
+        await stage.other.adopt(["one"], "two")
+        (late,) = await stage.running()
+        owners = {owner.id: owner for owner in await stage.other.beat(_owner("two"))}
+        assert (owners["one"].beat, owners["one"].scope) == (0, late.scope)
+        assert [job.id for job in await stage.other.adopt(["one"], "two")] == [late.id]
+        assert [owner.id for owner in await stage.other.beat(_owner("two"))] == ["two"]
 
 
 def _owner(name: str, *, modules: tuple[str, ...] = ()) -> Owner:

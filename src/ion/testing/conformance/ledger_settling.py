@@ -170,6 +170,15 @@ class SettlingConformance(LedgerStage):
         (running,) = await stage.running()
         assert not await stage.ledger.bury(running.id, failure(), "me")
 
+    async def test_burying_is_for_jobs_without_a_module(self, stage: Stage) -> None:
+        """Whoever looked before the module was applied again buries nothing."""
+        await stage.other.apply([revision()], "me")
+        (waiting,) = await stage.admitted()
+        assert not await stage.ledger.bury(waiting.id, failure(), "me")
+        assert await stage.state(waiting) is State.WAITING
+        await stage.other.remove("detect", "me")
+        assert await stage.ledger.bury(waiting.id, failure(), "me")
+
     async def test_cancelling_single_jobs(self, stage: Stage) -> None:
         """A waiting job is cancelled at once, a running one marked and told, and anything else is left."""
         (waiting,) = await stage.admitted(module="count")
