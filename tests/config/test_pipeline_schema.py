@@ -103,7 +103,7 @@ BAD = [
     "ion: 1\nmodules: {a: {command: x, mounts: [{source: x}]}}\n",
     "ion: 1\nmodules: {a: {command: x, provider: here}}\n",
     "ion: 1\nmodules: {a: {command: x, concurrency: 0}}\n",
-    "ion: 1\nledger: postgres\nmodules: {a: {command: x}}\n",
+    "ion: 1\nledger: oracle\nmodules: {a: {command: x}}\n",
     "ion: 1\nretention: {results: always}\nmodules: {a: {command: x}}\n",
     "ion: 1\nfront: {port: 70000}\nmodules: {a: {command: x}}\n",
 ]

@@ -7,31 +7,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ion.config.backends import Backend
+from ion.config.buses import BUS
 from ion.config.kinds import FILLED, Age, Choice, Cpu, Duration, Flag, Located, Location, Size, Text, Whole
+from ion.config.stores import BLOB, DOCUMENT, LEDGER
 from ion.config.tables import Field, Many, Named, Section, Short
 from ion.errors import InvalidError
 from ion.model.retention import Retention
-
-
-class Backend(msgspec.Struct, frozen=True, kw_only=True):
-    """Which adapter stands behind a port."""
-
-    kind: str
-
-
-def backend(port: str, doc: str, kinds: tuple[str, ...]) -> Short[Backend, str]:
-    """The section that chooses a port's adapter; the kind alone will do."""
-    words = Choice(words=kinds, missing="other kinds are not available")
-    table = {"kind": Field(kind=words, doc=f"Which adapter: {', '.join(kinds)}.")}
-    full = Section(name=port, doc=doc, fields=table, build=Backend, required=("kind",))
-    return Short(short=words, widen=lambda kind: Backend(kind=kind), full=full)
-
-
-STORES = ("sqlite", "memory")
-BUS = backend("bus", "What carries events between hosts.", STORES)
-LEDGER = backend("ledger", "The system of record: jobs, flows, modules.", STORES)
-DOCUMENTS = backend("documents", "The records of flows that people read.", STORES)
-BLOBS = backend("blobs", "Where files are kept.", ("filesystem",))
 
 
 class Front(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,13 +190,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything beside the modules, with Ion's own defaults.
 
     `endpoint` is the Ion that commands go to, `HOST:PORT`, empty for none. `synchronous` is "normal" (a commit survives
-    the death of every process) or "full" (and a power cut; slower). `mounts` and `secrets` are by name.
+    the death of every process) or "full" (and a power cut; slower). `mounts` and `secrets` are by name. `documents` are
+    with the ledger if nothing else is said, and so is the `bus`.
     """
 
     endpoint: str = ""
-    bus: Backend = Backend(kind="sqlite")
     ledger: Backend = Backend(kind="sqlite")
-    documents: Backend = Backend(kind="sqlite")
+    documents: Backend | None = None
+    bus: Backend | None = None
     blobs: Backend = Backend(kind="filesystem")
     synchronous: str = "normal"
     front: Front = Front()
@@ -229,10 +212,10 @@ SETTINGS: Mapping[str, Field] = {
     "endpoint": Field(
         kind=Text(pattern=r"[^\s/]+:[0-9]{1,5}", wants="HOST:PORT"), doc="The Ion that commands go to: ion.acme:9000."
     ),
-    "bus": Field(kind=BUS, doc="What carries events between hosts."),
+    "bus": Field(kind=BUS, doc="What carries events between hosts; else it is the ledger alone."),
     "ledger": Field(kind=LEDGER, doc="The system of record."),
-    "documents": Field(kind=DOCUMENTS, doc="The records of flows."),
-    "blobs": Field(kind=BLOBS, doc="Where files are kept."),
+    "documents": Field(kind=DOCUMENT, doc="The records of flows; else they are with the ledger."),
+    "blobs": Field(kind=BLOB, doc="Where files are kept."),
     "synchronous": Field(
         kind=Choice(words=("normal", "full")),
         doc="What a commit to SQLite survives: the death of every process, or (full, slower) a power cut as well.",

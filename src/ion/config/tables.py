@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ion.config.kinds import Kind, Schema
+from ion.config.kinds import Choice, Kind, Schema
 from ion.config.nodes import Items, Node, Scalar, Table, fault, shape, shorten
 from ion.errors import InvalidError, PipelineError
 from ion.messaging.nearest import suggestion
@@ -151,6 +151,26 @@ class Section(Kind[T], Generic[T], frozen=True, kw_only=True):
             properties[key] = described
         schema = {"type": "object", "description": self.doc, "properties": properties, "additionalProperties": False}
         return {**schema, "required": list(self.required)} if self.required else schema
+
+
+class Chosen(Kind[T], Generic[T], frozen=True, kw_only=True):
+    """A section of which `kind` says which it is; the kind alone will do where that one asks for nothing else."""
+
+    sections: Mapping[str, Section[T]]
+
+    def decode(self, node: Node, where: str) -> T:
+        table = node if isinstance(node, Table) else Table(entries={"kind": node}, keys={}, place=node.place)
+        if (kind := table.entries.get("kind")) is None:
+            raise fault(table.place, f"{where} lacks the key 'kind'; add it: {', '.join(self.sections)}")
+        word = self._words().decode(kind, f"{where}.kind" if table is node else where)
+        return self.sections[word].decode(table, where)
+
+    def schema(self, definitions: dict[str, Schema]) -> Schema:
+        full = [section.schema(definitions) for section in self.sections.values()]
+        return {"anyOf": [*self._words().schema(definitions)["anyOf"], *full]}
+
+    def _words(self) -> Choice:
+        return Choice(words=tuple(self.sections))
 
 
 def _or_null(schema: Schema) -> Schema:
