@@ -17,13 +17,15 @@ NOTE_LIMIT = 300
 MESSAGE_LIMIT = 4000
 """Characters of a failure's message in the row; the log has it whole."""
 
+MANIFEST = "(SELECT body FROM manifests WHERE manifests.job = jobs.seq)"
 COLUMNS = (
     "seq, id, module, event, run, state, attempt, hold, priority, tag, owner, scope, revision, execution, devices, "
     "failures, troubled_at, failure, manifest, cursor, log, cancelling, admitted_at, started_at, ended_at, not_before, "
     "deadline, history"
 )
-SELECT = f"SELECT {COLUMNS} FROM jobs"  # noqa: S608  a constant
-RETURNING = f"RETURNING {COLUMNS}"
+SELECT = f"SELECT {COLUMNS.replace(' manifest,', f' {MANIFEST},')} FROM jobs"  # noqa: S608  a constant
+# Of rows that have no manifest: those of jobs that wait or run.
+RETURNING = "RETURNING " + COLUMNS.replace(" manifest,", " NULL,")
 
 _history: msgspec.json.Decoder[tuple[Change, ...]] = msgspec.json.Decoder(tuple[Change, ...])
 _event = msgspec.json.Decoder(Event)

@@ -19,6 +19,7 @@ from ion.adapters.ledger import (
     sqlite_registry,
 )
 from ion.adapters.ledger.sqlite_keeping import SqliteKeeping
+from ion.adapters.ledger.verbs import AFTER_CANCEL, AFTER_CONTROL, AFTER_SETTLE, check_admissible
 from ion.adapters.sqlite.database import Database
 from ion.model.job import Failure, Job, State
 from ion.model.manifest import ManifestRef
@@ -41,13 +42,6 @@ from ion.ports.ledger import (
 )
 
 _NONE = Changes(0)
-_AFTER_SETTLE = {State.WAITING: Changes.DUE, State.DEAD: Changes.ENDED, State.CANCELLED: Changes.ENDED, None: _NONE}
-_AFTER_CANCEL = {State.WAITING: Changes.ENDED, State.RUNNING: Changes.CANCEL, None: _NONE}
-_AFTER_CONTROL = {
-    Control.PAUSED: Changes.REGISTRY,
-    Control.NONE: Changes.REGISTRY | Changes.DUE,
-    Control.CANCELLED: Changes.REGISTRY | Changes.ENDED | Changes.CANCEL,
-}
 _FLOW_PAGE = 200
 _REVISIONS_KEPT = 500
 
@@ -70,7 +64,7 @@ class SqliteLedger(SqliteKeeping, Ledger):
     @property
     def guarantees(self) -> LedgerGuarantees:
         file = self._database.path is not None
-        return LedgerGuarantees(store=self._database.store, durable=file, shared=file)
+        return LedgerGuarantees(store=self._database.store, durable=file, shared=file, in_order=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,7 +83,7 @@ class SqliteLedger(SqliteKeeping, Ledger):
     # ---- jobs -------------------------------------------------------------------------------------------------
 
     async def admit(self, jobs: Sequence[Job]) -> frozenset[str]:
-        sqlite_admission.check_admissible(jobs)
+        check_admissible(jobs)
         now, most = self._database.now(), self._max_jobs
         roots = frozenset(job.id for job in jobs if job.state is State.COMMITTED)
         return await self._database.write(
@@ -99,30 +93,33 @@ class SqliteLedger(SqliteKeeping, Ledger):
 
     async def claim(self, claim: Claim) -> Sequence[Job]:
         now = self._database.now()
-        if not self._database.read(lambda db: sqlite_claims.anything_due(db, claim.module, now)):
+        if not self._database.writing and not self._database.read(
+            lambda db: sqlite_claims.anything_due(db, claim, now)
+        ):
             return ()
         return await self._database.write(lambda db: sqlite_claims.claim(db, claim, now))
 
-    async def commit(self, job: str, attempt: int, manifest: ManifestRef) -> bool:
+    async def commit(self, job: str, attempt: int, manifest: ManifestRef, *, by: str = "") -> bool:
         now = self._database.now()
-        return await self._database.write(
+        won, _ = await self._database.write(
             lambda db: sqlite_jobs.commit(db, job, attempt, manifest, now),
-            wakes=lambda won: Changes.COMMITTED if won else _NONE,
+            wakes=lambda done: Changes.COMMITTED if done[0] and done[1] != (by or None) else _NONE,
         )
+        return won
 
     async def settle(self, job: str, attempt: int, owner: str, outcome: Outcome, *, log: str = "") -> bool:
         now = self._database.now()
         state = await self._database.write(
             lambda db: sqlite_jobs.settle(db, job, attempt, owner, outcome, log=log, now=now),
-            wakes=lambda state: _AFTER_SETTLE[state],
+            wakes=lambda state: AFTER_SETTLE[state],
         )
         return state is not None
 
     async def unreleased(self, most: int, owner: str) -> Sequence[Job]:
         now = self._database.now()
-        chosen = self._database.read(lambda db: sqlite_jobs.due_for_relay(db, most, owner, now))
-        if all(holder == owner for _, holder in chosen):  # nothing to take over
-            return self._database.read(lambda db: sqlite_jobs.jobs_of(db, [seq for seq, _ in chosen]))
+        due = self._database.read(lambda db: sqlite_jobs.due_for_relay(db, most, owner, now))
+        if all(job.owner == owner for job in due):  # nothing to take over
+            return due
         return await self._database.write(lambda db: sqlite_jobs.unreleased(db, most, owner, now))
 
     async def advance(self, job: str, owner: str, cursor: int) -> bool:
@@ -148,7 +145,7 @@ class SqliteLedger(SqliteKeeping, Ledger):
     async def cancel(self, job: str, actor: str) -> bool:
         now = self._database.now()
         state = await self._database.write(
-            lambda db: sqlite_jobs.cancel(db, job, actor, now), wakes=lambda state: _AFTER_CANCEL[state]
+            lambda db: sqlite_jobs.cancel(db, job, actor, now), wakes=lambda state: AFTER_CANCEL[state]
         )
         return state is not None
 
@@ -177,6 +174,10 @@ class SqliteLedger(SqliteKeeping, Ledger):
     async def overdue(self, most: int) -> Sequence[Job]:
         now = self._database.now()
         return self._database.read(lambda db: sqlite_queries.overdue(db, most, now))
+
+    async def retime(self, job: str, attempt: int, owner: str, elapsed_s: float) -> bool:
+        now = self._database.now()
+        return await self._database.write(lambda db: sqlite_jobs.retime(db, job, attempt, owner, now - elapsed_s))
 
     async def running(self, owner: str) -> Sequence[Job]:
         return self._database.read(lambda db: sqlite_queries.running(db, owner))
@@ -253,7 +254,7 @@ class SqliteLedger(SqliteKeeping, Ledger):
         now = self._database.now()
         await self._database.write(
             lambda db: sqlite_flows.control(db, correlation_id, control, actor, now=now),
-            changes=_AFTER_CONTROL[control],
+            changes=AFTER_CONTROL[control],
         )
 
     async def prioritise(self, correlation_id: str, priority: int) -> None:

@@ -13,18 +13,17 @@ from typing import Any
 import msgspec
 
 from ion.adapters.ledger.rows import change, change_text, failure_text, seconds, text
-from ion.errors import ConflictError, InvalidError
+from ion.adapters.ledger.verbs import ADMISSION, admission_note, held
+from ion.errors import ConflictError
 from ion.model.job import Hold, Job, State
+from ion.model.manifest import ManifestRef
 from ion.ports.ledger import Control
-
-ADMISSION = "admission"
-"""The actor of the first line of every history."""
 
 _INSERT = """
 INSERT INTO jobs (id, module, flow, event_id, state, run, attempt, hold, ready, priority, tag, scope, revision,
-  execution, admitted_at, started_at, ended_at, not_before, log, failures, failure, history, event, manifest)
+  execution, admitted_at, started_at, ended_at, not_before, log, failures, failure, history, event)
 VALUES (:id, :module, :flow, :event_id, :state, :run, :attempt, :hold, :ready, :priority, :tag, :scope, :revision,
-  :execution, :admitted_at, :started_at, :ended_at, :not_before, :log, :failures, :failure, :history, :event, :manifest)
+  :execution, :admitted_at, :started_at, :ended_at, :not_before, :log, :failures, :failure, :history, :event)
 """
 
 
@@ -44,37 +43,45 @@ class FlowRow(msgspec.Struct, frozen=True):
 
 def admit(connection: sqlite3.Connection, jobs: Sequence[Job], now: float, max_jobs: int) -> frozenset[str]:
     """Adds the jobs whose ids are not known; see `Ledger.admit`."""
+    known = _known(connection, jobs)
     flows: dict[str, FlowRow] = {}
     tags: dict[tuple[str, str], int] = {}
-    new: set[str] = set()
+    fresh: list[tuple[Job, dict[str, Any]]] = []
     for job in jobs:
-        if connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).fetchone():
+        if job.id in known:
             continue
+        known.add(job.id)
         flow = flows.get(job.correlation_id) or open_flow(connection, job.correlation_id, now)
-        flows[job.correlation_id] = msgspec.structs.replace(flow, jobs=flow.jobs + 1)
+        flows[job.correlation_id] = FlowRow(flow.control, flow.priority, flow.jobs + 1)
         lane = (job.correlation_id, job.module)
         if job.state is State.WAITING:
             tags[lane] = tags[lane] + 1 if lane in tags else next_tag(connection, *lane)
-        connection.execute(_INSERT, _values(job, flow, tags.get(lane, 0), now, max_jobs))
-        new.add(job.id)
-    return frozenset(new)
+        fresh.append((job, _values(job, flow, tags.get(lane, 0), now, max_jobs)))
+    connection.executemany(_INSERT, [values for _, values in fresh])
+    connection.executemany(
+        "INSERT OR REPLACE INTO manifests (job, body) SELECT seq, ? FROM jobs WHERE id = ?",
+        [(text(job.manifest), job.id) for job, _ in fresh if job.state is State.COMMITTED and job.manifest],
+    )
+    return frozenset(job.id for job, _ in fresh)
 
 
-def check_admissible(jobs: Sequence[Job]) -> None:
-    """Raises `InvalidError` for a job in a state that admission does not know."""
-    for job in jobs:
-        committed = job.state is State.COMMITTED and job.manifest is not None
-        dead = job.state is State.DEAD and job.failure is not None
-        if not (job.state is State.WAITING or committed or dead):
-            raise InvalidError(
-                f"job {job.id} cannot be admitted as {job.state};"
-                " admit it waiting, committed with its manifest, or dead with its failure"
-            )
+def _known(connection: sqlite3.Connection, jobs: Sequence[Job]) -> set[str]:
+    """Those of the jobs' ids that have a row."""
+    ids = text([job.id for job in jobs])
+    found = connection.execute("SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    return {key for (key,) in found}
+
+
+def keep_manifest(connection: sqlite3.Connection, place: int | None, manifest: ManifestRef) -> None:
+    """Writes the manifest of the job in the row `place`."""
+    connection.execute("INSERT OR REPLACE INTO manifests (job, body) VALUES (?, ?)", (place, text(manifest)))
 
 
 def open_flow(connection: sqlite3.Connection, flow: str, now: float) -> FlowRow:
     """The flow's row, made if this is the first that is heard of it."""
-    connection.execute("INSERT INTO flows (id, started_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (flow, now))
+    made = connection.execute("INSERT INTO flows (id, started_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (flow, now))
+    if made.rowcount > 0:
+        return FlowRow(Control.NONE, 0, 0)
     control, priority, jobs = connection.execute(
         f"SELECT control, priority, {JOBS_OF_FLOW} FROM flows WHERE id = ?",  # noqa: S608  a constant
         (flow,),
@@ -137,7 +144,7 @@ def check_runnable(connection: sqlite3.Connection, job: str, module: str, name: 
 
 def _values(job: Job, flow: FlowRow, tag: int, now: float, max_jobs: int) -> dict[str, Any]:
     state = State.CANCELLED if flow.control is Control.CANCELLED and job.state is not State.COMMITTED else job.state
-    hold = _hold(job, flow, max_jobs) if state is State.WAITING else None
+    hold = held(job, flow.control, beyond=flow.jobs >= max_jobs) if state is State.WAITING else None
     not_before = seconds(job.not_before)
     manifest = job.manifest if state is State.COMMITTED else None
     return {
@@ -162,24 +169,6 @@ def _values(job: Job, flow: FlowRow, tag: int, now: float, max_jobs: int) -> dic
         "log": job.log,
         "failures": text(job.failures),
         "failure": None if job.failure is None else failure_text(job.failure),
-        "history": f"[{change_text(now, state, job.attempt, ADMISSION, _note(job, state, hold))}]",
+        "history": f"[{change_text(now, state, job.attempt, ADMISSION, admission_note(job, state, hold))}]",
         "event": text(job.event),
-        "manifest": None if manifest is None else text(manifest),
     }
-
-
-def _hold(job: Job, flow: FlowRow, max_jobs: int) -> Hold | None:
-    """A flow's pause is the weakest: lifting it must not free what the guards hold."""
-    if job.hold is not None and job.hold is not Hold.FLOW:
-        return job.hold
-    if flow.jobs >= max_jobs:
-        return Hold.JOBS
-    return Hold.FLOW if flow.control is Control.PAUSED else job.hold
-
-
-def _note(job: Job, state: State, hold: Hold | None) -> str:
-    if state is State.CANCELLED:
-        return "its flow is cancelled"
-    if job.failure is not None:
-        return f"{job.failure.kind}: {job.failure.message}"
-    return f"held: {hold.value}" if hold else ""

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -13,16 +14,22 @@ _PROMOTE_MOST = 1000
 _TAG, _PRIORITY = COLUMNS.split(", ").index("tag"), COLUMNS.split(", ").index("priority")
 
 
-def anything_due(connection: sqlite3.Connection, module: str, now: float) -> bool:
+_LATER = (
+    "SELECT seq FROM jobs INDEXED BY jobs_later WHERE state = 'waiting' AND ready = 0 AND hold = ''"
+    " AND module = :module AND not_before"
+)
+_COME = f"{_LATER} <= :now UNION ALL {_LATER} > :far"
+"""Delayed jobs whose time has come, or cannot be true. Two ranges: with OR it would look at all that are delayed."""
+_ANYTHING_DUE = (
+    "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_due"  # noqa: S608  our own constants
+    f" WHERE state = 'waiting' AND ready = 1 AND module = :module) OR EXISTS ({_COME})"
+)
+_PROMOTE = f"UPDATE jobs SET ready = 1 WHERE seq IN (SELECT seq FROM ({_COME} LIMIT {_PROMOTE_MOST}))"  # noqa: S608
+
+
+def anything_due(connection: sqlite3.Connection, asked: Claim, now: float) -> bool:
     """Whether a claim could get something: spares processes that were all woken the write lock."""
-    found = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_due"
-        " WHERE state = 'waiting' AND ready = 1 AND module = :module)"
-        " OR EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_later"
-        " WHERE state = 'waiting' AND ready = 0 AND hold = '' AND module = :module AND not_before <= :now)",
-        {"module": module, "now": now},
-    ).fetchone()
-    return bool(found[0])
+    return bool(connection.execute(_ANYTHING_DUE, _when(asked, now)).fetchone()[0])
 
 
 def claim(connection: sqlite3.Connection, asked: Claim, now: float) -> Sequence[Job]:
@@ -33,7 +40,7 @@ def claim(connection: sqlite3.Connection, asked: Claim, now: float) -> Sequence[
     most = _most(connection, asked, free)
     if most <= 0:
         return ()
-    _promote(connection, asked.module, now)
+    connection.execute(_PROMOTE, _when(asked, now))
     rows = _take(connection, asked, most, now)
     rows.sort(key=lambda row: (-row[_PRIORITY], row[_TAG], row[0]))
     _remember_turn(connection, asked.module, max((row[_TAG] for row in rows), default=0))
@@ -62,13 +69,9 @@ def _most(connection: sqlite3.Connection, asked: Claim, free: list[str]) -> int:
     return most
 
 
-def _promote(connection: sqlite3.Connection, module: str, now: float) -> None:
-    """Delayed jobs whose time has come are ready."""
-    connection.execute(
-        "UPDATE jobs SET ready = 1 WHERE seq IN (SELECT seq FROM jobs INDEXED BY jobs_later WHERE state = 'waiting'"
-        " AND ready = 0 AND hold = '' AND module = ? AND not_before <= ? ORDER BY not_before LIMIT ?)",
-        (module, now, _PROMOTE_MOST),
-    )
+def _when(asked: Claim, now: float) -> dict[str, Any]:
+    far = None if asked.delay_most_s is None else now + asked.delay_most_s
+    return {"module": asked.module, "now": now, "far": far}
 
 
 def _take(connection: sqlite3.Connection, asked: Claim, most: int, now: float) -> list[Row]:

@@ -6,20 +6,31 @@ Which row a change expects stands in its `WHERE`; a caller that was too late cha
 import sqlite3
 from collections.abc import Sequence
 
+import msgspec
+
 from ion.adapters.ledger.rows import RETURNING, SELECT, Row, change, failure_text, job_from, text
+from ion.adapters.ledger.sqlite_admission import keep_manifest
+from ion.adapters.ledger.verbs import reason
 from ion.model.job import Failure, FailureClass, Job, State
 from ion.model.manifest import ManifestRef
-from ion.ports.ledger import Bury, Cancel, Control, GiveBack, Outcome, Retry
+from ion.ports.ledger import DEFER_MOST_S, Bury, Cancel, Control, GiveBack, Outcome, Retry
 
 _DECIDED = (State.COMMITTED, State.RELEASED, State.SUPERSEDED, State.EXPIRED)
 _ENDED = "ended_at = :now, deadline = NULL, not_before = NULL, devices = '[]'"
 
 
-def commit(connection: sqlite3.Connection, job: str, attempt: int, manifest: ManifestRef, now: float) -> bool:
-    """The one compare-and-set that decides; see `Ledger.commit`."""
+def commit(
+    connection: sqlite3.Connection, job: str, attempt: int, manifest: ManifestRef, now: float
+) -> tuple[bool, str]:
+    """The one compare-and-set that decides; see `Ledger.commit`. Tells the job's owner too."""
+    running = connection.execute(
+        "SELECT seq FROM jobs WHERE id = ? AND state = 'running' AND attempt = ?", (job, attempt)
+    ).fetchone()
+    if running is not None:
+        keep_manifest(connection, running[0], manifest)
     won = change(
         connection,
-        f"state = 'committed', execution = :execution, manifest = :manifest, cursor = 0, {_ENDED}, failure = NULL,"
+        f"state = 'committed', execution = :execution, cursor = 0, {_ENDED}, failure = NULL,"
         " troubled_at = NULL, cancelling = 0, log = CASE :log WHEN '' THEN log ELSE :log END",
         "id = :job AND state = 'running' AND attempt = :attempt",
         {
@@ -28,17 +39,18 @@ def commit(connection: sqlite3.Connection, job: str, attempt: int, manifest: Man
             "now": now,
             "log": manifest.log,
             "execution": manifest.execution,
-            "manifest": text(manifest),
         },
         state="'committed'",
         actor="owner",
-        returning="RETURNING module",
+        returning="RETURNING module, owner",
     ).fetchall()
     if won:
         _note_success(connection, won[0][0])
-        return True
-    row = connection.execute("SELECT state, attempt, execution FROM jobs WHERE id = ?", (job,)).fetchone()
-    return row is not None and row[0] in _DECIDED and row[1:] == (attempt, manifest.execution)
+        return True, won[0][1]
+    row = connection.execute("SELECT state, attempt, execution, owner FROM jobs WHERE id = ?", (job,)).fetchone()
+    if row is None:
+        return False, ""
+    return row[0] in _DECIDED and row[1:3] == (attempt, manifest.execution), row[3]
 
 
 def settle(
@@ -70,7 +82,7 @@ def settle(
         {
             "job": job,
             "actor": owner,
-            "note": _reason(outcome),
+            "note": reason(outcome),
             "now": now,
             "due": now + delay_s,
             "log": log,
@@ -94,14 +106,6 @@ def _settled(outcome: Outcome, *, cancelled: bool) -> State:
         case Retry() | GiveBack():
             # Queueing it again would lose what a person asked for.
             return State.CANCELLED if cancelled else State.WAITING
-
-
-def _reason(outcome: Outcome) -> str:
-    match outcome:
-        case Retry() | Bury():
-            return f"{outcome.failure.kind}: {outcome.failure.message}"
-        case Cancel() | GiveBack():
-            return outcome.reason
 
 
 def _counting(failure: Failure | None) -> str:
@@ -134,27 +138,36 @@ def _note_failure(
         )
 
 
+def retime(connection: sqlite3.Connection, job: str, attempt: int, owner: str, started_at: float) -> bool:
+    """Moves a running attempt to when it really began; see `Ledger.retime`."""
+    moved = connection.execute(
+        "UPDATE jobs SET deadline = deadline - started_at + :at, started_at = :at"
+        " WHERE id = :job AND state = 'running' AND attempt = :attempt AND owner = :owner",
+        {"job": job, "attempt": attempt, "owner": owner, "at": started_at},
+    )
+    return moved.rowcount > 0
+
+
 def unreleased(connection: sqlite3.Connection, most: int, owner: str, now: float) -> Sequence[Job]:
     """The oldest committed jobs that are due and the owner's or nobody's; see `Ledger.unreleased`."""
-    chosen = due_for_relay(connection, most, owner, now)
+    jobs = due_for_relay(connection, most, owner, now)
     connection.executemany(
-        "UPDATE jobs SET owner = ? WHERE seq = ?", [(owner, seq) for seq, holder in chosen if holder != owner]
+        "UPDATE jobs SET owner = ? WHERE id = ?", [(owner, job.id) for job in jobs if job.owner != owner]
     )
-    return jobs_of(connection, [seq for seq, _ in chosen])
+    return [job if job.owner == owner else msgspec.structs.replace(job, owner=owner) for job in jobs]
 
 
-def due_for_relay(connection: sqlite3.Connection, most: int, owner: str, now: float) -> list[tuple[int, str]]:
-    """The row numbers of those jobs, with their owners."""
-    found = [
-        (seq, holder)
-        for holder in (owner, "")
-        for (seq,) in connection.execute(
-            "SELECT seq FROM jobs INDEXED BY jobs_committed WHERE state = 'committed' AND owner = ?"
-            " AND (not_before IS NULL OR not_before <= ?) ORDER BY seq LIMIT ?",
-            (holder, now, most),
-        )
-    ]
-    return sorted(found)[:most]
+def due_for_relay(connection: sqlite3.Connection, most: int, owner: str, now: float) -> list[Job]:
+    """Those jobs, some of them still nobody's."""
+    held = (
+        "SELECT seq FROM (SELECT seq FROM jobs INDEXED BY jobs_committed WHERE state = 'committed' AND owner = {}"
+        " AND (not_before IS NULL OR not_before <= :now OR not_before > :far) ORDER BY seq LIMIT :most)"
+    )
+    rows = connection.execute(
+        SELECT + f" WHERE seq IN ({held.format(':owner')} UNION ALL {held.format(repr(''))}) ORDER BY seq LIMIT :most",
+        {"owner": owner, "most": most, "now": now, "far": now + DEFER_MOST_S},
+    )
+    return [job_from(row) for row in rows]
 
 
 def jobs_of(connection: sqlite3.Connection, sequence: Sequence[int]) -> list[Job]:
@@ -202,7 +215,7 @@ def bury(connection: sqlite3.Connection, job: str, failure: Failure, actor: str,
     done = change(
         connection,
         f"state = 'dead', hold = '', ready = 0, failure = :failure, {_ENDED}",
-        "id = :job AND state = 'waiting'",
+        "id = :job AND state = 'waiting' AND NOT EXISTS (SELECT 1 FROM modules WHERE name = jobs.module)",
         {
             "job": job,
             "actor": actor,

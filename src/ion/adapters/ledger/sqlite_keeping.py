@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from ion.adapters.ledger.rows import change, text
+from ion.adapters.ledger.rows import MANIFEST, change, text
 from ion.adapters.ledger.sqlite_admission import admit, check_runnable
 from ion.adapters.sqlite.database import Database
 from ion.errors import ConflictError
@@ -14,7 +14,7 @@ from ion.ports.ledger_keeping import KeepingLedger
 _NONE = Changes(0)
 _OPEN = "state IN ('waiting', 'running', 'committed')"
 _FLOW_IS_OPEN = "EXISTS (SELECT 1 FROM tallies WHERE tallies.flow = jobs.flow AND waiting + running + committed > 0)"
-_TOMBSTONE = "state = 'expired' AND log = '' AND manifest IS NULL AND failure IS NULL"
+_TOMBSTONE = f"state = 'expired' AND log = '' AND {MANIFEST} IS NULL AND failure IS NULL"
 
 
 class SqliteKeeping(KeepingLedger):
@@ -111,9 +111,14 @@ def drop_log(connection: sqlite3.Connection, job: str, actor: str, now: float) -
     """A job names its log no longer; see `KeepingLedger.drop_log`."""
     done = change(
         connection,
-        "log = '', manifest = json_remove(manifest, '$.log')",
+        "log = ''",
         f"id = :job AND NOT {_OPEN} AND log <> ''",
         {"job": job, "actor": actor, "now": now, "note": "its log has expired"},
+    )
+    connection.execute(
+        "UPDATE manifests SET body = json_remove(body, '$.log')"
+        " WHERE job = (SELECT seq FROM jobs WHERE id = ? AND log = '')",
+        (job,),
     )
     return done.rowcount > 0 or _is(connection, job, f"NOT {_OPEN}")
 
@@ -121,11 +126,13 @@ def drop_log(connection: sqlite3.Connection, job: str, actor: str, now: float) -
 def strip(connection: sqlite3.Connection, job: str) -> bool:
     """Leaves a tombstone; see `KeepingLedger.strip`."""
     done = connection.execute(
-        "UPDATE jobs SET manifest = NULL, failure = NULL, failures = '{}', cursor = 0,"
+        "UPDATE jobs SET failure = NULL, failures = '{}', cursor = 0,"
         " event = json_remove(event, '$.files', '$.data', '$.dataref')"
         " WHERE id = ? AND state = 'expired' AND log = ''",
         (job,),
     )
+    if done.rowcount:
+        connection.execute("DELETE FROM manifests WHERE job = (SELECT seq FROM jobs WHERE id = ?)", (job,))
     return done.rowcount > 0
 
 

@@ -9,12 +9,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from heapq import merge
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ion.adapters.ledger.rows import SELECT, job_from
 from ion.adapters.ledger.sqlite_jobs import jobs_of
 from ion.errors import InvalidError, NotFoundError
-from ion.model.job import Job
+from ion.model.job import Job, State
 from ion.ports.ledger import JobFilter, JobPage
 
 _STEP = 500
@@ -59,7 +59,7 @@ def _position(after: str | None) -> int:
 
 def _step(connection: sqlite3.Connection, which: JobFilter, position: int) -> tuple[list[int], int, bool]:
     """The matches among the next candidates, how far this looked, and whether there may be more."""
-    scans = [_scan(connection, where, value, position) for where, value in _driving(which)]
+    scans = [_scan(connection, drive, position) for drive in _driving(which)]
     # Each scan may stop at another place: only up to the nearest of them is everything known.
     full = [scan[-1][0] for scan in scans if len(scan) == _STEP]
     horizon = min(full, default=None)
@@ -70,25 +70,39 @@ def _step(connection: sqlite3.Connection, which: JobFilter, position: int) -> tu
     return matching, candidates[-1][0] if candidates else position, horizon is not None
 
 
-def _scan(connection: sqlite3.Connection, where: str, value: Any, position: int) -> list[tuple[Any, ...]]:
+class _Drive(NamedTuple):
+    """What a query walks along: a condition with its value, and the index where SQLite would not choose it."""
+
+    where: str
+    value: str = ""
+    by: str = ""
+
+
+def _scan(connection: sqlite3.Connection, drive: _Drive, position: int) -> list[tuple[Any, ...]]:
     return connection.execute(
-        f"SELECT seq, id, module, flow, event_id, state, owner FROM jobs WHERE {where} AND seq > :position"  # noqa: S608  our own constants
-        " ORDER BY seq LIMIT :most",
-        {"value": value, "position": position, "most": _STEP},
+        f"SELECT seq, id, module, flow, event_id, state, owner FROM jobs {drive.by}"  # noqa: S608  our own constants
+        f" WHERE {drive.where} AND seq > :position ORDER BY seq LIMIT :most",
+        {"value": drive.value, "position": position, "most": _STEP},
     ).fetchall()
 
 
-def _driving(which: JobFilter) -> list[tuple[str, Any]]:
-    """The index to walk: a condition and its value; one for each state where states narrow most."""
+def _driving(which: JobFilter) -> list[_Drive]:
+    """The index to walk; one for each state where states narrow most."""
     if len(which.id_prefix) >= _PREFIX_LEAST:
-        return [("id >= :value AND id < :value || char(1114111)", which.id_prefix)]
+        return [_Drive("id >= :value AND id < :value || char(1114111)", which.id_prefix)]
     if which.event_id:
-        return [("event_id = :value", which.event_id)]
+        return [_Drive("event_id = :value", which.event_id)]
     if which.correlation_id:
-        return [("flow = :value", which.correlation_id)]
+        return [_Drive("flow = :value", which.correlation_id)]
     if which.states:
-        return [("state = :value", state.value) for state in dict.fromkeys(which.states)]
-    return [(":value", 1)]
+        return [_in_state(state) for state in dict.fromkeys(which.states)]
+    return [_Drive("1")]
+
+
+def _in_state(state: State) -> _Drive:
+    """Every state but `released`, which most jobs are in, has an index; those that run or are committed are few."""
+    by = "" if state is State.RELEASED else f"INDEXED BY jobs_{state.value}"
+    return _Drive(f"state = '{state.value}'", by=by)
 
 
 def _matches(which: JobFilter, row: Sequence[Any]) -> bool:

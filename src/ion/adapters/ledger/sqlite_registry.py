@@ -92,7 +92,7 @@ def modules(connection: sqlite3.Connection, now: float) -> Sequence[Registered]:
             health=Health(
                 dead_in_row=dead,
                 trouble_in_row=trouble,
-                quiet_s=0.0 if failed_at is None else max(0.0, now - failed_at),
+                quiet_s=0.0 if failed_at is None else abs(now - failed_at),
             ),
         )
         for body, paused, dead, trouble, failed_at in rows
@@ -118,7 +118,12 @@ def beat(connection: sqlite3.Connection, owner: Owner) -> Sequence[Owner]:
         (owner.id, owner.beat + 1, text(owner)),
     )
     rows = connection.execute("SELECT body, beat FROM owners ORDER BY id")
-    return tuple(msgspec.structs.replace(_owner.decode(body), beat=count) for body, count in rows)
+    known = [msgspec.structs.replace(_owner.decode(body), beat=count) for body, count in rows]
+    strays = connection.execute(
+        "SELECT owner, max(scope) FROM jobs INDEXED BY jobs_running WHERE state = 'running'"
+        " AND owner NOT IN (SELECT id FROM owners) GROUP BY owner ORDER BY owner"
+    )
+    return (*known, *(Owner(id=key, scope=scope, host="", pid=0) for key, scope in strays))
 
 
 def retire(connection: sqlite3.Connection, owner: str) -> bool:

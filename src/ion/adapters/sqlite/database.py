@@ -1,8 +1,8 @@
 """One SQLite database, shared by the ledger, the bus and the documents of a store.
 
 There is one writer a process: `write` queues a piece of work, and all that queued while another batch ran, or in the
-same turn of the event loop, goes into one transaction, each in a savepoint of its own. So a hundred concurrent callers
-share one commit, and one that fails is undone alone.
+same two turns of the event loop, goes into one transaction. So a hundred concurrent callers share one commit. Where one
+fails, all of it is undone and each is written again by itself, so that only the one that fails is told.
 
 The transaction runs in the event loop's own thread: it takes tens of microseconds, while handing it to another thread
 costs as much again, and up to the interpreter's 5 ms switch interval under load. With `synchronous="full"` each commit
@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,6 +27,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from ion.adapters.sqlite.filesystem import refuse_network
+from ion.adapters.sqlite.holder import named
 from ion.adapters.sqlite.migrations import migrate
 from ion.adapters.sqlite.translation import BusyError, translated
 from ion.adapters.sqlite.wakeup import Wakeup
@@ -42,8 +43,9 @@ _BATCH_MOST = 64
 _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -32000",
-    "PRAGMA wal_autocheckpoint = 1000",
-    "PRAGMA journal_size_limit = 16777216",
+    # Each checkpoint waits for the disk, and writes a page once however often it changed since the last.
+    "PRAGMA wal_autocheckpoint = 8000",
+    "PRAGMA journal_size_limit = 33554432",
 )
 
 
@@ -56,12 +58,13 @@ class _Pending(msgspec.Struct, eq=False):
     future: asyncio.Future[Any]
     outcome: Any = None
     error: Exception | None = None
-    news: Changes = Changes(0)
 
-    def run(self, connection: sqlite3.Connection) -> None:
-        self.outcome = self.work(connection)
-        news = self.changes or Changes(0)
-        self.news = news if self.wakes is None else news | self.wakes(self.outcome)
+    def news(self) -> int:
+        """What listeners are to hear of it, as the value of `Changes`."""
+        if self.error is not None:
+            return 0
+        changes = 0 if self.changes is None else self.changes.value
+        return changes if self.wakes is None else changes | self.wakes(self.outcome).value
 
     def resolve(self) -> None:
         if self.future.done():  # its caller was cancelled meanwhile
@@ -121,9 +124,16 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finishes what is queued, then closes."""
-        if self._drainer is not None:
-            await self._drainer
+        while self._queue or self._drainer is not None:
+            self._begin()
+            if self._drainer is not None:
+                await self._drainer
         self._close()
+
+    @property
+    def writing(self) -> bool:
+        """Whether something is queued or being written, which no read sees and the next write does."""
+        return bool(self._queue) or self._drainer is not None
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -154,8 +164,9 @@ class Database:
         self._connection(self._writer)
         pending = _Pending(work, changes, wakes, asyncio.get_running_loop().create_future())
         self._queue.append(pending)
-        if self._drainer is None:
-            self._drainer = asyncio.create_task(self._drain(), name="ion-sqlite-writer")
+        if len(self._queue) == 1 and self._drainer is None:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._begin)
         result: T = await pending.future
         return result
 
@@ -224,27 +235,53 @@ class Database:
 
     # ---- writing ----------------------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        """Writes what is queued: at once if that can be, else in a task that waits for other processes or the disk."""
+        if self._drainer is not None or not self._queue:
+            return
+        if self._thread is None and len(self._queue) <= _BATCH_MOST and not self._overdue():
+            batch = [pending for pending in self._queue if not pending.future.done()]
+            written = False
+            with suppress(Exception), translated(self.store):  # what it is comes again in the task, and is told there
+                self._transact(batch)
+                written = True
+            if written:
+                self._queue.clear()
+                self._told(batch)
+                return
+        self._drainer = asyncio.create_task(self._drain(), name="ion-sqlite-writer")
+
     async def _drain(self) -> None:
         try:
             while self._queue:
+                if self._overdue():
+                    await asyncio.sleep(_PAUSE_S[1])
+                    self._turn_began = self._turn_last = time.monotonic()
                 batch, self._queue = self._queue[:_BATCH_MOST], self._queue[_BATCH_MOST:]
                 await self._commit([pending for pending in batch if not pending.future.done()])
-                await self._take_turns()
+                await asyncio.sleep(0)
         finally:
             self._drainer = None
 
     async def _commit(self, batch: list[_Pending]) -> None:
         try:
             await self._patiently(lambda: self._transact(batch), self._thread)
-        except Exception as error:  # noqa: BLE001  it is not lost: every caller of the batch gets it
+        except Exception as error:  # noqa: BLE001  it is not lost: its caller gets it
+            if len(batch) > 1 and not isinstance(error, BusyError):
+                for pending in batch:
+                    await self._commit([pending])
+                return
             for pending in batch:
-                pending.error, pending.news = error, Changes(0)
-        news = Changes(0)
+                pending.error = error
+        self._told(batch)
+
+    def _told(self, batch: list[_Pending]) -> None:
+        news = 0
         for pending in batch:
-            news |= pending.news
+            news |= pending.news()
             pending.resolve()
         if news:
-            self._wakeup.announce(news)
+            self._wakeup.announce(Changes(news))
 
     async def _patiently(self, step: Callable[[], T], thread: ThreadPoolExecutor | None = None) -> T:
         """Tries again for a while where another process holds the lock."""
@@ -255,63 +292,29 @@ class Database:
                     if thread is None:
                         return step()
                     return await asyncio.get_running_loop().run_in_executor(thread, step)
-            except BusyError:
+            except BusyError as error:
                 if time.monotonic() > give_up:
-                    raise
+                    raise named(error, self.path) from error.__cause__
             await asyncio.sleep(random.uniform(*_PAUSE_S))  # noqa: S311  spreads retries, guards nothing
 
     def _transact(self, batch: list[_Pending]) -> None:
         connection = self._connection(self._writer)
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if len(batch) == 1:
-                self._alone(connection, batch[0])
-            else:
-                for pending in batch:
-                    self._attempt(connection, pending)
-            if connection.in_transaction:
-                connection.execute("COMMIT")
+            for pending in batch:
+                pending.outcome = pending.work(connection)
+            connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
+            if connection.in_transaction:  # some errors of the disk have ended it
                 connection.execute("ROLLBACK")
             raise
 
-    def _alone(self, connection: sqlite3.Connection, pending: _Pending) -> None:
-        """Runs the one write of a transaction, which ends with it if it fails: no savepoint is needed."""
-        pending.outcome, pending.error, pending.news = None, None, Changes(0)
-        try:
-            with translated(self.store):
-                pending.run(connection)
-        except Exception as error:
-            if not connection.in_transaction:
-                raise
-            connection.execute("ROLLBACK")
-            pending.error = error
-
-    def _attempt(self, connection: sqlite3.Connection, pending: _Pending) -> None:
-        """Runs one write in a savepoint. A broken disk ends the whole transaction, which is then everybody's error."""
-        pending.outcome, pending.error, pending.news = None, None, Changes(0)
-        connection.execute("SAVEPOINT one")
-        try:
-            with translated(self.store):
-                pending.run(connection)
-        except Exception as error:
-            if not connection.in_transaction:
-                raise
-            connection.execute("ROLLBACK TO one")
-            pending.error = error
-        connection.execute("RELEASE one")
-
-    async def _take_turns(self) -> None:
-        """Leaves a gap now and then while others have the file open: SQLite's lock has no queue, and a process that
-        writes without pause would starve them.
+    def _overdue(self) -> bool:
+        """Whether it is time to leave a gap: SQLite's lock has no queue, and a process that writes without pause would
+        starve others that have the file open.
         """
         now = time.monotonic()
         if now - self._turn_last > _PAUSE_S[1]:
             self._turn_began = now
         self._turn_last = now
-        if now - self._turn_began > _TURN_S and self._wakeup.shared:
-            await asyncio.sleep(_PAUSE_S[1])
-            self._turn_began = self._turn_last = time.monotonic()
-        else:
-            await asyncio.sleep(0)
+        return now - self._turn_began > _TURN_S and self._wakeup.shared

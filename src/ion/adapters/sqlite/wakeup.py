@@ -22,7 +22,7 @@ from pathlib import Path
 from ion.errors import UnavailableError, UnsupportedError
 from ion.ports.ledger import Changes, Listener
 
-_NONE = Changes(0)
+_ANY = Changes.ANY.value
 _RACY_NS = 50_000_000
 _RETRY_S = 0.02
 _BIND_TRIES = 20
@@ -32,25 +32,27 @@ class LocalListener(Listener):
     """A listener fed from this process's loop."""
 
     def __init__(self, kinds: Changes) -> None:
-        self._kinds = kinds
-        self._news = _NONE
+        self._kinds = kinds.value
+        self._news = 0
         self._event = asyncio.Event()
 
-    def tell(self, changes: Changes) -> None:
+    def tell(self, changes: int) -> None:
         self._news |= changes & self._kinds
         if self._news:
             self._event.set()
 
     async def wait(self, timeout_s: float | None = None) -> Changes:
-        if not self._news:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._event.wait()
-            except TimeoutError:
-                return _NONE
+        timer = None
+        if not self._news and timeout_s is not None:
+            timer = asyncio.get_running_loop().call_later(timeout_s, self._event.set)
+        try:
+            await self._event.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
         self._event.clear()
-        news, self._news = self._news, _NONE
-        return news
+        news, self._news = self._news, 0
+        return Changes(news)
 
 
 class Wakeup:
@@ -58,7 +60,7 @@ class Wakeup:
 
     def __init__(self, path: Path | None, folder: Path | None = None) -> None:
         self._folder = None if path is None else folder or socket_folder(path)
-        self._listeners: set[LocalListener] = set()
+        self._listeners: dict[LocalListener, None] = {}  # told in the order in which they came
         self._post: _Post | None = None
 
     def open(self) -> None:
@@ -77,20 +79,20 @@ class Wakeup:
 
     def announce(self, changes: Changes) -> None:
         """Tells listeners everywhere; never blocks."""
-        self._tell(changes)
+        self._tell(changes.value)
         if self._post is not None:
-            self._post.send(changes)
+            self._post.send(changes.value)
 
     @asynccontextmanager
     async def listen(self, kinds: Changes) -> AsyncIterator[Listener]:
         listener = LocalListener(kinds)
-        self._listeners.add(listener)
+        self._listeners[listener] = None
         try:
             yield listener
         finally:
-            self._listeners.discard(listener)
+            del self._listeners[listener]
 
-    def _tell(self, changes: Changes) -> None:
+    def _tell(self, changes: int) -> None:
         for listener in self._listeners:
             listener.tell(changes)
 
@@ -98,14 +100,15 @@ class Wakeup:
 class _Post:
     """A bound socket: receives in the running loop, sends to its neighbours."""
 
-    def __init__(self, folder: Path, receive: Callable[[Changes], None]) -> None:
+    def __init__(self, folder: Path, receive: Callable[[int], None]) -> None:
         self._folder = folder
+        self._place = str(folder)
         self._name = uuid.uuid4().hex
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._neighbours: set[str] = set()
         self._listed_ns = -1
-        self._owed: dict[str, Changes] = {}
+        self._owed: dict[str, int] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._socket = self._bound()
         self._loop.add_reader(self._socket, self._readable)
@@ -152,7 +155,7 @@ class _Post:
         with suppress(OSError):  # others are still there, or it is gone already
             self._folder.rmdir()
 
-    def send(self, changes: Changes) -> None:
+    def send(self, changes: int) -> None:
         self._look_round()
         for name in tuple(self._neighbours):
             self._send_one(name, changes)
@@ -165,7 +168,7 @@ class _Post:
         """
         now = time.time_ns()
         try:
-            modified = self._folder.stat().st_mtime_ns
+            modified = os.stat(self._place).st_mtime_ns  # noqa: PTH116 - at every commit
             if modified == self._listed_ns:
                 return
             names = {path.name for path in self._folder.iterdir()}
@@ -174,10 +177,10 @@ class _Post:
         self._listed_ns = modified if now - modified > _RACY_NS else -1
         self._neighbours = {name for name in names if not name.startswith(".")} - {self._name}
 
-    def _send_one(self, name: str, changes: Changes) -> None:
-        news = changes | self._owed.pop(name, _NONE)
+    def _send_one(self, name: str, changes: int) -> None:
+        news = changes | self._owed.pop(name, 0)
         try:
-            self._socket.sendto(bytes([news.value]), str(self._folder / name))
+            self._socket.sendto(bytes([news]), str(self._folder / name))
         except BlockingIOError:  # its queue is full; what is in there may be of other kinds
             self._owed[name] = news
             self._retry = self._retry or self._loop.call_later(_RETRY_S, self._pay)
@@ -190,13 +193,13 @@ class _Post:
     def _pay(self) -> None:
         self._retry = None
         for name in tuple(self._owed):
-            self._send_one(name, _NONE)
+            self._send_one(name, 0)
 
     def _readable(self) -> None:
-        news = _NONE
+        news = 0
         for _ in range(64):
             try:
-                news |= Changes(self._socket.recv(1)[0] & Changes.ANY.value)
+                news |= self._socket.recv(1)[0] & _ANY
             except BlockingIOError:
                 break
         if news:
