@@ -18,6 +18,8 @@ NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno
 
 _CLONE = 0x40049409  # FICLONE of linux/fs.h; Python has no name for it
 _STEP = 16 * 1024 * 1024
+_SMALL = 64 * 1024
+"""So little is copied in one piece, holes and all."""
 
 
 @contextmanager
@@ -77,11 +79,14 @@ async def apart(work: Callable[[threading.Event], None]) -> None:
 
 
 def copy(source: int, target: int, stop: threading.Event | None = None) -> None:
-    """Copies what the file open at `source` holds now, without reading its holes.
+    """Copies what the file open at `source` holds now into the new one at `target`, without reading its holes.
 
     Blocks as long as that takes. Raises InterruptedError soon after `stop` is set.
     """
     size = os.fstat(source).st_size
+    if size <= _SMALL:
+        write(target, os.pread(source, size, 0))
+        return
     at = 0
     while (span := _data(source, at, size)) is not None:
         at, end = span

@@ -21,7 +21,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count, islice
@@ -36,7 +36,6 @@ from ion.errors import (
     ConflictError,
     ExistsError,
     InvalidError,
-    IonError,
     NotFoundError,
     UnavailableError,
     UnsupportedError,
@@ -74,7 +73,7 @@ class FilesystemBlobs(Blobs):
         return BlobsGuarantees(create_only=True, links=self._links, local=True)
 
     async def __aenter__(self) -> Self:
-        with self._faults("open"):
+        with _Faults(self._root, "open"):
             self._open()
         return self
 
@@ -83,26 +82,37 @@ class FilesystemBlobs(Blobs):
     ) -> None:
         return None
 
+    def expect(self, prefix: str) -> None:
+        with suppress(OSError):
+            folders.make(self._place(check_prefix(prefix)[:-1]), self._prefix)
+
     # ---- putting ----------------------------------------------------------------------------------------------
 
     async def put(self, path: str, file: Path, *, move: bool = False) -> None:
         """See the port. With `move` the file keeps its old name as well: whoever owns that folder removes it."""
         final = self._place(path)
-        with self._faults("store", path):
+        with _Faults(self._root, "store", path):
             info = _source_info(file)
-            _check_free(final)
             if move and self._taken(file, info, final):
                 return
+            _check_free(final)
             if info.st_size < LINK_FROM:
                 self._copy_in(file, final)
             else:
                 await copying.apart(partial(self._copy_in, file, final))
 
     async def put_bytes(self, path: str, content: bytes) -> None:
-        final = self._place(path)
-        with self._faults("store", path), self._temporary() as (tmp, target):
-            copying.write(target, content)
-            self._publish(tmp, final)
+        final, tmp = self._place(path), next(self._names)
+        with _Faults(self._root, "store", path):
+            target = os.open(tmp, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o400)
+            try:
+                os.fchmod(target, 0o444)
+                copying.write(target, content)
+                self._publish(tmp, final)
+            finally:
+                os.close(target)
+                with suppress(FileNotFoundError):
+                    os.unlink(tmp)  # noqa: PTH108  here and below: this is every small file's way, and paths cost
 
     def _taken(self, file: Path, info: os.stat_result, final: str) -> bool:
         """Makes the very file the blob; False where it has to be copied."""
@@ -132,7 +142,7 @@ class FilesystemBlobs(Blobs):
         with copying.created(tmp, 0o444) as target:
             yield tmp, target
             with suppress(FileNotFoundError):
-                os.unlink(tmp)  # noqa: PTH108  here and below: this is every small file's way, and paths cost
+                os.unlink(tmp)  # noqa: PTH108  as above
 
     def _publish(self, file: Path | str, final: str) -> None:
         """Gives a whole file its blob's name; a `delete` may take the empty folder away under our hands."""
@@ -163,7 +173,7 @@ class FilesystemBlobs(Blobs):
 
     async def get(self, path: str, file: Path, *, private: bool = False) -> bool:
         stored = self._place(path)
-        with self._faults("bring", path):
+        with _Faults(self._root, "bring", path):
             size = self._size(path, stored)
             if size < LINK_FROM:
                 self._copy_out(stored, file)
@@ -181,7 +191,7 @@ class FilesystemBlobs(Blobs):
 
     async def get_bytes(self, path: str, *, most: int = 64 * 1024 * 1024) -> bytes:
         stored = self._place(path)
-        with self._faults("read", path):
+        with _Faults(self._root, "read", path):
             size = self._size(path, stored)
             if size > most:
                 raise InvalidError(f"the blob {path!r} has {size} bytes, more than the {most} of a document")
@@ -191,7 +201,7 @@ class FilesystemBlobs(Blobs):
 
     async def read(self, path: str, *, start: int = 0) -> AsyncIterator[bytes]:
         stored = self._place(path)
-        with self._faults("read", path):
+        with _Faults(self._root, "read", path):
             size = self._size(path, stored)
             while start < size:
                 # Opened anew for each piece, so that a reader who is cancelled leaves no open file behind.
@@ -203,7 +213,7 @@ class FilesystemBlobs(Blobs):
         return f"file://{quote(self._place(path))}"
 
     async def link(self, path: str, ttl_s: float) -> str:  # noqa: ARG002 - a file's URI does not expire
-        with self._faults("read", path):
+        with _Faults(self._root, "read", path):
             self._size(path, self._place(path))
         return self.uri(path)
 
@@ -211,13 +221,13 @@ class FilesystemBlobs(Blobs):
 
     async def info(self, path: str) -> BlobInfo:
         stored = self._place(path)
-        with self._faults("read", path):
+        with _Faults(self._root, "read", path):
             found = self._info(path, stored)
         return BlobInfo(path=path, size=found.st_size, modified_s=found.st_mtime)
 
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
         files = folders.walk(Path(self._place(check_prefix(prefix)[:-1]))) if prefix else self._everything()
-        with self._faults("list", prefix):
+        with _Faults(self._root, "list", prefix):
             while page := await asyncio.to_thread(lambda: [*islice(files, _PAGE)]):
                 for name, info in page:
                     yield BlobInfo(path=prefix + name, size=info.st_size, modified_s=info.st_mtime)
@@ -228,15 +238,16 @@ class FilesystemBlobs(Blobs):
             if shard != self._tmp.name:
                 yield path, info
 
-    async def delete(self, prefix: str, *, keep: Sequence[str] = ()) -> int:
+    async def delete(self, prefix: str, *, keep: Callable[[str], bool] | None = None) -> int:
         folder = Path(self._place(check_prefix(prefix)[:-1]))
-        kept = frozenset(self._place(path) for path in keep)
-        with self._faults("delete", prefix):
+        start = len(self._prefix) + len(_shard(prefix)) + 1
+        kept = (lambda file: keep(file[start:])) if keep else (lambda _: False)
+        with _Faults(self._root, "delete", prefix):
             removed = await asyncio.to_thread(folders.clear, folder, kept)
             folders.prune(folder.parent, self._root / _shard(prefix))
         return removed
 
-    # ---- places and faults ------------------------------------------------------------------------------------
+    # ---- places ------------------------------------------------------------------------------------
 
     def _place(self, path: str) -> str:
         """Where a blob lies. Raises InvalidError for what cannot name one."""
@@ -253,26 +264,6 @@ class FilesystemBlobs(Blobs):
         if info is None or not stat.S_ISREG(info.st_mode):
             raise NotFoundError(f"there is no blob {path!r} in {self._root}")
         return info
-
-    @contextmanager
-    def _faults(self, verb: str, path: str = "") -> Iterator[None]:
-        """What the operating system refuses becomes Ion's error, with the place and the reason."""
-        what = f"the blob {path!r} in {self._root}" if path else f"the blob store {self._root}"
-        try:
-            yield
-        except IonError:
-            raise
-        except FileNotFoundError as error:
-            if verb in _READING and error.filename and self._root in Path(error.filename).parents:
-                raise NotFoundError(f"{what} was deleted just now") from error
-            raise UnavailableError(f"cannot {verb} {what}: {error.filename} is not there any more") from error
-        except FileExistsError as error:
-            raise ExistsError(f"cannot {verb} {what}: {error.filename2 or error.filename} exists already") from error
-        except NotADirectoryError as error:
-            raise ConflictError(f"cannot {verb} {what}: a part of its path is a file, not a folder") from error
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UnavailableError(f"cannot {verb} {what}: {reason}; free or mend that place, then retry") from error
 
     def _open(self) -> None:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -296,6 +287,34 @@ class FilesystemBlobs(Blobs):
                 os.unlink(third)  # noqa: PTH108
                 with self._temporary() as (_, other):
                     self._clones = copying.clone(source, other)
+
+
+class _Faults:
+    """What the operating system refuses becomes Ion's error, with the place and the reason."""
+
+    def __init__(self, root: Path, verb: str, path: str = "") -> None:
+        self._root, self._verb, self._path = root, verb, path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, OSError):
+            return
+        verb = self._verb
+        what = f"the blob {self._path!r} in {self._root}" if self._path else f"the blob store {self._root}"
+        if isinstance(error, FileNotFoundError):
+            if verb in _READING and error.filename and self._root in Path(error.filename).parents:
+                raise NotFoundError(f"{what} was deleted just now") from error
+            raise UnavailableError(f"cannot {verb} {what}: {error.filename} is not there any more") from error
+        if isinstance(error, FileExistsError):
+            raise ExistsError(f"cannot {verb} {what}: {error.filename2 or error.filename} exists already") from error
+        if isinstance(error, NotADirectoryError):
+            raise ConflictError(f"cannot {verb} {what}: a part of its path is a file, not a folder") from error
+        reason = error.strerror or str(error)
+        raise UnavailableError(f"cannot {verb} {what}: {reason}; free or mend that place, then retry") from error
 
 
 def _shard(path: str) -> str:

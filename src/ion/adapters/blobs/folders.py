@@ -6,7 +6,7 @@ folder for granted: what is missing is made again, what is gone was removed, wha
 
 import errno
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,11 @@ def make(folder: str, root: str) -> None:
 
     The root itself is never made: where it is missing, its disk may just not be mounted.
     """
-    if not os.path.isdir(root):  # noqa: PTH112 - strings here, since each small blob may come by
+    with suppress(FileNotFoundError):  # mostly all but the last one are there
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o755)  # noqa: PTH102 - strings here, since each small blob may come by
+        return
+    if not os.path.isdir(root):  # noqa: PTH112 - as above
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), root)
     place = root.rstrip("/")
     for part in folder[len(root) :].split("/"):
@@ -39,7 +43,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                     yield entry.path[start:], entry.stat(follow_symlinks=False)
 
 
-def clear(folder: Path, kept: Collection[str]) -> int:
+def clear(folder: Path, kept: Callable[[str], bool]) -> int:
     """Removes the files below a folder except those kept, then the folders that are empty. Returns how many files."""
     removed = 0
     folders = [str(folder)]
@@ -48,7 +52,7 @@ def clear(folder: Path, kept: Collection[str]) -> int:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
-                elif entry.path not in kept:
+                elif not kept(entry.path):
                     removed += _unlinked(entry.path)
     for known in reversed(folders):
         _emptied(Path(known))
