@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.executors.daemons import bare_daemon, end_daemons, leaving_a_bare_daemon, lives
 
 from ion.adapters.executors.local import family
-from ion.adapters.executors.local.orphans import Orphans, become_subreaper
+from ion.adapters.executors.local.marks import WearingDraft, mark_of
+from ion.adapters.executors.local.orphans import Orphans, become_subreaper, reap
 from ion.errors import UnavailableError, UnsupportedError
 from ion.model.job import FailureClass
 from ion.model.module import Mount, Resources
@@ -26,6 +29,7 @@ PYTHON = (sys.executable, "-c")
 def nothing_is_left(tmp_path: Path) -> Iterator[None]:
     """After every test, no process has anything to do with its attempts."""
     yield
+    end_daemons(tmp_path)
     assert left_of(tmp_path) == set()
 
 
@@ -77,6 +81,70 @@ async def test_what_a_module_leaves_behind_writes_nothing_later(tmp_path: Path, 
     status, log = await run(tmp_path, script, env={"LATE": str(late), "UP": str(up)}, timeout_s=10.0, grace_s=0.5)
     assert (status.phase, b"done\n" in log) == (Phase.SUCCEEDED, True)
     assert family.look(int(up.read_text())) is None
+
+
+@pytest.mark.parametrize(
+    ("script", "module", "kind"),
+    [
+        ("exit 0", {}, None),
+        ("exit 3", {}, FailureClass.MODULE),
+        ("sleep 1000", {"timeout_s": 1.0, "grace_s": 0.1}, FailureClass.TIMEOUT),
+    ],
+    ids=["done", "failed", "late"],
+)
+async def test_a_daemon_that_shed_everything_ends_with_its_attempt(
+    tmp_path: Path, script: str, module: dict[str, Any], kind: FailureClass | None
+) -> None:
+    """Session, parents, environment, folder and files are gone, and it is ended like any other, however it ended."""
+    up = tmp_path / "up.pid"
+    status, _ = await run(tmp_path, **leaving_a_bare_daemon(script, up), **module)
+    assert (status.failure.kind if status.failure else None) is kind
+    assert family.look(int(up.read_text())) is None
+
+
+async def test_a_daemon_that_shed_everything_ends_when_the_attempt_is_cancelled(tmp_path: Path) -> None:
+    """It lives until then."""
+    up = tmp_path / "up.pid"
+    async with open_local(tmp_path) as executor:
+        handle = await executor.submit(assignment(**leaving_a_bare_daemon("echo begun; sleep 1000", up)))
+        await logs_line(executor, handle, b"begun")
+        daemon = int(up.read_text())
+        assert lives(daemon)
+        await executor.cancel(handle)
+        await final(executor, handle)
+        assert family.look(daemon) is None
+
+
+async def test_a_daemon_that_was_there_before_the_mark_ends_too(tmp_path: Path) -> None:
+    """However quick a program is: what came of it at first has the draft, and it is known whose."""
+    become_subreaper()
+    up, mark, orphans = tmp_path / "up.pid", mark_of(f"job-1-0123abcd-{'ab' * 16}"), Orphans()
+    with WearingDraft(mark):
+        leader = await asyncio.create_subprocess_exec(*bare_daemon(up), env={}, start_new_session=True)
+    await leader.wait()
+    await until(up.exists)
+    daemon = int(up.read_text())
+    await until(lambda: daemon in family.adopted())
+    await orphans.end(str(tmp_path), "", mark=mark + 1, leader=leader.pid)
+    await orphans.end(str(tmp_path), "", mark=mark, leader=daemon)
+    assert lives(daemon)
+    await orphans.end(str(tmp_path), "", mark=mark, leader=leader.pid)
+    assert family.look(daemon) is None
+
+
+async def test_a_daemon_lives_as_long_as_its_own_attempt(tmp_path: Path) -> None:
+    """The end of another attempt, which leaves a daemon too, does not concern it."""
+    script = f'echo begun; until [ -e "{tmp_path}/go" ]; do sleep 0.01; done'
+    async with open_local(tmp_path) as executor:
+        first = await executor.submit(assignment(**leaving_a_bare_daemon(script, tmp_path / "first.pid")))
+        await logs_line(executor, first, b"begun")
+        second = await executor.submit(assignment(**leaving_a_bare_daemon("exit 0", tmp_path / "second.pid")))
+        assert (await final(executor, second)).phase is Phase.SUCCEEDED
+        daemons = [int((tmp_path / name).read_text()) for name in ("first.pid", "second.pid")]
+        assert list(map(lives, daemons)) == [True, False]
+        (tmp_path / "go").touch()
+        assert (await final(executor, first)).phase is Phase.SUCCEEDED
+        assert list(map(lives, daemons)) == [False, False]
 
 
 async def test_a_daemon_that_keeps_the_outputs_open_holds_nothing_up(tmp_path: Path) -> None:
@@ -210,6 +278,24 @@ async def test_other_children_of_this_process_are_left_alone(tmp_path: Path) -> 
     finally:
         other.kill()
         await other.wait()
+
+
+async def test_what_other_children_of_this_process_left_behind_is_left_alone(tmp_path: Path) -> None:
+    """A daemon that a program of the user's own started comes to this process too, and is no module's."""
+    ours, others = tmp_path / "ours.pid", tmp_path / "others.pid"
+    async with open_local(tmp_path) as executor:  # which makes this process the parent of orphans
+        other = await asyncio.create_subprocess_exec(*bare_daemon(others), env={})
+        await other.wait()
+        await until(others.exists)
+        daemon = int(others.read_text())
+        try:
+            await until(lambda: daemon in family.adopted())
+            handle = await executor.submit(assignment(**leaving_a_bare_daemon("exit 0", ours)))
+            assert (await final(executor, handle)).phase is Phase.SUCCEEDED
+            assert (lives(daemon), lives(int(ours.read_text()))) == (True, False)
+        finally:
+            os.kill(daemon, signal.SIGKILL)
+        await until(lambda: reap(daemon) is not None)
 
 
 async def test_removing_deletes_whatever_modes_the_module_left(tmp_path: Path) -> None:

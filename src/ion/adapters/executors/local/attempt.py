@@ -1,6 +1,6 @@
 """The life of one attempt on this machine: prepare, run, end what is left, commit.
 
-At whatever instruction the dispatcher dies, this is on disk: before `attempt.json` nothing of the attempt has run,
+At whatever instruction the dispatcher dies, this is on disk: before the log is there nothing of the attempt has run,
 and the folder is rubbish; after it the folder tells which processes to end and which log to keep; once commit has
 written the manifest, the attempt has succeeded, whoever finds it.
 
@@ -26,9 +26,11 @@ from ion.adapters.executors.local import environment, failures, limits
 from ion.adapters.executors.local.container import SEES, Engine, image_of, in_container, no_engine, start_container
 from ion.adapters.executors.local.leases import Broken, Leases
 from ion.adapters.executors.local.log import LogSpool
+from ion.adapters.executors.local.marks import mark_of
 from ion.adapters.executors.local.orphans import Orphans
 from ion.adapters.executors.local.process import Exit, Program, Run, start
-from ion.adapters.executors.local.recovery import ATTEMPT, LOG, SETTLED, Note, delete, write_new, write_whole
+from ion.adapters.executors.local.readiness import Readiness
+from ion.adapters.executors.local.recovery import LOG, SETTLED, delete, write_whole
 from ion.adapters.executors.local.spares import DIRECTORY, SCRATCH, Spares
 from ion.errors import UnavailableError
 from ion.model.job import Failure, FailureClass
@@ -54,10 +56,11 @@ class Place:
     has_devices: bool
     engine: Callable[[], Engine | None]
     orphans: Orphans
+    readiness: Readiness
     spares: Spares
     leases: Leases | None
     oom_kills: limits.OomKills
-    changed: Callable[[], None]
+    changed: Callable[[Status], None]
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: somebody wanted it
@@ -69,16 +72,17 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody wanted it
 class Attempt:
     """One attempt; `run` is its whole life and never raises. `status` is how it stands."""
 
-    def __init__(self, assignment: Assignment, handle: Handle, folder: Path, place: Place) -> None:
+    def __init__(self, assignment: Assignment, handle: Handle, folder: Path, place: Place, *, execution: str) -> None:
         self.folder = folder
         self.status = Status(handle=handle, phase=Phase.PENDING)
         self.ended = asyncio.Event()
         self._assignment = assignment
         self._module = assignment.revision.module
         self._place = place
-        self._execution = ""
+        self._execution = execution
         self._verdict: Failure | None = None
-        self._step: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._stoppable = False
         self._run: Run | None = None
         self._ran = False
         self._peak = 0
@@ -95,8 +99,8 @@ class Attempt:
                 self._run.end(grace_s)
             else:
                 self._run.kill()
-        elif self._step is not None:
-            self._step.cancel()
+        elif self._stoppable and self._task is not None:
+            self._task.cancel()
 
     def broken(self, broken: Broken | None) -> None:
         """The guard ended it (or is gone itself, with None)."""
@@ -108,6 +112,7 @@ class Attempt:
             self._verdict = self._verdict or failures.wrote(broken, self.folder / DIRECTORY)
 
     async def run(self) -> None:
+        self._task = asyncio.current_task()
         try:
             manifest = await self._live()
             status = Status(handle=self.status.handle, phase=Phase.SUCCEEDED, manifest=manifest, log=manifest.log)
@@ -124,9 +129,10 @@ class Attempt:
         if not spare:
             self.folder.mkdir(mode=0o700)
         directory, sees = self.folder / DIRECTORY, SEES if engine else ""
-        prepared = self._place.handler.prepare(self._assignment, directory, sees=sees, cleared=spare)
+        prepared = self._place.handler.prepare(
+            self._assignment, directory, execution=self._execution, sees=sees, cleared=spare
+        )
         workspace = await self._unless_stopped(prepared)
-        self._execution = workspace.execution
         ended, started_at_s, seconds = await self._guarded(workspace, engine)
         self._judge(ended)
         usage, log = self._usage(ended, seconds), self.folder / LOG
@@ -170,7 +176,6 @@ class Attempt:
 
     async def _run_module(self, workspace: Workspace, engine: Engine | None) -> Exit:
         values = environment.secret_values(self._module, self._place.secrets)
-        self._write_note(workspace, container=engine is not None)
         if self._verdict is not None:
             raise _Stopped(self._verdict)
         spool = LogSpool.create(self.folder / LOG, limit=self._module.log_limit, secrets=values.values())
@@ -205,22 +210,26 @@ class Attempt:
                 memory=self._memory_limit,
                 spool=spool,
                 orphans=place.orphans,
+                readiness=place.readiness,
             )
         scratch = self.folder / SCRATCH
-        scratch.mkdir(mode=0o700, exist_ok=True)
+        if not os.path.isdir(scratch):  # noqa: PTH112, ASYNC240 - on every job's way
+            scratch.mkdir(mode=0o700)
         program = Program(
             command=module.command,
-            directory=Path(module.workdir or module.folder or workspace.directory),
+            directory=Path(module.workdir or module.folder) if module.workdir or module.folder else workspace.directory,
             environment={**environment.of_process(place.environ, scratch), **given},
             folder=self.folder,
             whose=f"module {module.name}",
+            mark=mark_of(self.folder.name),
         )
-        return start(program, spool, place.orphans)
+        return start(program, spool, place.orphans, place.readiness)
 
     async def _watched(self, run: Run) -> Exit:
         if self._place.leases is not None and run.pid:
             self._place.leases.started(self.folder.name, run.pid)
         self._tell(Status(handle=self.status.handle, phase=Phase.RUNNING))
+        self._place.handler.begun(self._assignment.job.id, self._assignment.job.attempt, self._execution)
         module = self._module
         timer = asyncio.get_running_loop().call_later(
             module.timeout_s, self.stop, failures.late(module), module.grace_s
@@ -264,15 +273,16 @@ class Attempt:
         if self._verdict is not None:
             step.close()
             raise _Stopped(self._verdict)
-        self._step = task = asyncio.create_task(step, name=f"step of {self.folder.name}")
+        self._stoppable = True
         try:
-            return await task
+            return await step
         except asyncio.CancelledError:
-            if self._verdict is not None:
-                raise _Stopped(self._verdict) from None
-            raise
+            if self._verdict is None or self._task is None:
+                raise
+            self._task.uncancel()
+            raise _Stopped(self._verdict) from None
         finally:
-            self._step = None
+            self._stoppable = False
 
     async def _failed(self, failure: Failure) -> Status:
         # What it wrote is of no more use, and may be all the room that the log and the ledger need.
@@ -283,7 +293,7 @@ class Attempt:
             failure = msgspec.structs.replace(failure, message=f"{failure.message} ({sentence})")
         status = Status(handle=self.status.handle, phase=Phase.FAILED, failure=failure, log=log)
         try:
-            if (self.folder / ATTEMPT).exists():
+            if self._ran:
                 write_whole(self.folder / SETTLED, msgspec.json.encode(status))
         except OSError as error:  # then a recovery would call it lost, which is true enough
             _LOG.warning("how attempt %s failed cannot be written down: %s", self.folder.name, error)
@@ -295,25 +305,15 @@ class Attempt:
         if not self._ran:
             return "", ""
         try:
-            keep = partial(self._place.handler.keep_log, self._assignment, self._execution, file)
+            job = self._assignment.job
+            keep = partial(self._place.handler.keep_log, job.id, job.attempt, self._execution, file)
             return await _patiently(keep), ""
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not hide how the module failed
             return "", f"its log could not be stored: {error}"
 
-    def _write_note(self, workspace: Workspace, *, container: bool) -> None:
-        note = Note(
-            execution=workspace.execution,
-            directory=str(workspace.directory),
-            container=container,
-            dispatcher=os.getpid(),
-            assignment=self._assignment,
-        )
-        # Torn by a crash it counts as none, which is right: nothing has been started yet.
-        write_new(self.folder / ATTEMPT, msgspec.json.encode(note))
-
     def _tell(self, status: Status) -> None:
         self.status = status
-        self._place.changed()
+        self._place.changed(status)
 
 
 async def _patiently(step: Callable[[], Coroutine[Any, Any, T]]) -> T:

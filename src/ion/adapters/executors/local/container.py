@@ -21,12 +21,15 @@ import msgspec
 from ion.adapters.executors.local.log import LogSpool
 from ion.adapters.executors.local.orphans import Orphans
 from ion.adapters.executors.local.process import Exit, Program, ProgramRun, start
+from ion.adapters.executors.local.readiness import Readiness
 from ion.errors import UnavailableError
 from ion.model.module import Module, Revision
 from ion.ports.executor import Assignment, Workspace
 
 SEES = "/ion"
 """Where a container sees its directory."""
+ENVIRONMENT = "environment"
+"""The file with a container's variables: it is there while the container is, or may be."""
 
 _CALL_S = 60.0
 _KILL_AFTER_S = 10.0
@@ -118,9 +121,10 @@ async def start_container(
     memory: int,
     spool: LogSpool,
     orphans: Orphans,
+    readiness: Readiness,
 ) -> "ContainerRun":
     """Runs an attempt's image, which must be here. `memory` is its limit in bytes, 0 for none."""
-    file, inherited = await asyncio.to_thread(_write_environment, folder / "environment", environment)
+    file, inherited = await asyncio.to_thread(_write_environment, folder / ENVIRONMENT, environment)
     name = f"ion-{workspace.execution}"
     arguments = [
         engine.path,
@@ -141,7 +145,7 @@ async def start_container(
         folder=folder / "ion",
         whose=f"the container of module {assignment.revision.module.name}",
     )
-    return ContainerRun(engine, name, workspace.directory, start(program, spool, orphans), file)
+    return ContainerRun(engine, name, workspace.directory, start(program, spool, orphans, readiness), file)
 
 
 class ContainerRun:

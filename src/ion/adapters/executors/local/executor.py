@@ -9,7 +9,7 @@ import asyncio
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +21,11 @@ from ion.adapters.executors.local.environment import Secrets, missing_secret
 from ion.adapters.executors.local.leases import Broken, Leases
 from ion.adapters.executors.local.limits import OomKills
 from ion.adapters.executors.local.orphans import Orphans, become_subreaper
-from ion.adapters.executors.local.recovery import LOG, Maker, Recovery, delete, folder_name, folders_of
+from ion.adapters.executors.local.readiness import Readiness
+from ion.adapters.executors.local.recovery import LOG, Maker, Recovery, Trace, delete, folders_of
 from ion.adapters.executors.local.spares import Spares
 from ion.errors import NotFoundError, UnavailableError, UnsupportedError
+from ion.model.ids import new_id
 from ion.model.job import Failure, FailureClass
 from ion.model.module import Module, Resources, Revision
 from ion.ports.executor import Assignment, Executor, ExecutorGuarantees, Handle, Handler, Phase, Status
@@ -31,6 +33,33 @@ from ion.ports.executor import Assignment, Executor, ExecutorGuarantees, Handle,
 _RETELL_S = 1.0
 _CLOSE_GRACE_S = 10.0
 _READ = 64 * 1024
+
+
+class _Watcher:
+    """What one caller of `watch` has still to be told: the last state of each attempt that changed."""
+
+    def __init__(self, statuses: Iterable[Status]) -> None:
+        self._news = {status.handle: status for status in statuses}
+        self._woken = asyncio.Event()
+
+    def hear(self, *statuses: Status) -> None:
+        for status in statuses:
+            self._news[status.handle] = status
+        self._woken.set()
+
+    def take(self) -> list[Status]:
+        self._woken.clear()
+        news = list(self._news.values())
+        self._news.clear()
+        return news
+
+    async def wait(self, most_s: float | None = None) -> None:
+        timer = None if most_s is None else asyncio.get_running_loop().call_later(most_s, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 class LocalExecutor(Executor):
@@ -62,10 +91,11 @@ class LocalExecutor(Executor):
         self._recovery = Recovery(self._work, handler, scope=self._scope, engine=self._engine)
         self._attempts: dict[Handle, Attempt] = {}
         self._recovered: dict[Handle, tuple[Path, Status]] = {}
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers: set[_Watcher] = set()
         self._tasks = asyncio.TaskGroup()
         self._open = False
         orphans = Orphans()
+        self._readiness = Readiness()
         self._spares = Spares(self._work, self._maker.name, handler.clear)
         self._leases = Leases(on_broken=self._broken, known=orphans.known) if guard_links else None
         self._place = Place(
@@ -75,10 +105,11 @@ class LocalExecutor(Executor):
             has_devices=bool(devices or machine.gpu),
             engine=self._engine,
             orphans=orphans,
+            readiness=self._readiness,
             spares=self._spares,
             leases=self._leases,
             oom_kills=OomKills(),
-            changed=self._wake,
+            changed=self._tell,
         )
 
     @property
@@ -97,6 +128,7 @@ class LocalExecutor(Executor):
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._maker.begin()
         become_subreaper()
+        self._readiness.open()
         await self._tasks.__aenter__()
         self._open = True
         return self
@@ -114,8 +146,9 @@ class LocalExecutor(Executor):
             if self._leases is not None:
                 await self._leases.close()
             self._spares.close()
+            self._readiness.close()
             self._maker.end()
-            self._wake()
+            self._tell()
 
     def check(self, revision: Revision) -> None:
         module = revision.module
@@ -135,11 +168,12 @@ class LocalExecutor(Executor):
             return handle
         if not self._open:
             raise UnavailableError("the local executor is not open: open it, or submit to another")
-        folder = self._work / folder_name(assignment, self._maker.name)
-        attempt = Attempt(assignment, handle, folder, self._place)
+        trace = Trace(job=handle.job, attempt=handle.attempt, execution=new_id())
+        folder = Path(f"{self._work}/{trace.folder(self._maker.name)}")
+        attempt = Attempt(assignment, handle, folder, self._place, execution=trace.execution)
         self._attempts[handle] = attempt
         self._tasks.create_task(attempt.run(), name=f"attempt {handle.job} {handle.attempt}")
-        self._wake()
+        self._tell(attempt.status)
         return handle
 
     async def state(self, handle: Handle) -> Status:
@@ -150,22 +184,22 @@ class LocalExecutor(Executor):
         return Status(handle=handle, phase=Phase.UNKNOWN)
 
     async def watch(self) -> AsyncIterator[Sequence[Status]]:
-        woken = asyncio.Event()
-        told: dict[Handle, tuple[Phase, float]] = {}
-        self._watchers.add(woken)
+        watcher, retell_at = _Watcher(self._statuses()), time.monotonic() + _RETELL_S
+        self._watchers.add(watcher)
         try:
             while self._open:
-                now, statuses = time.monotonic(), self._statuses()
-                news = [status for status in statuses if _is_news(status, told.get(status.handle), now)]
-                told = {status.handle: told.get(status.handle, (status.phase, now)) for status in statuses}
-                told |= {status.handle: (status.phase, now) for status in news}
-                woken.clear()
-                if news:
+                if time.monotonic() >= retell_at:
+                    watcher.hear(*(status for status in self._statuses() if status.final))
+                    retell_at = time.monotonic() + _RETELL_S
+                if news := watcher.take():
                     yield news
+                elif self._any_final():
+                    await watcher.wait(retell_at - time.monotonic())
                 else:
-                    await _wait(woken, _RETELL_S if any(status.final for status in statuses) else None)
+                    await watcher.wait()
+                    retell_at = time.monotonic() + _RETELL_S
         finally:
-            self._watchers.discard(woken)
+            self._watchers.discard(watcher)
 
     async def logs(self, handle: Handle, *, start: int = 0) -> AsyncIterator[bytes]:
         file = self._folder(handle) / LOG
@@ -188,9 +222,9 @@ class LocalExecutor(Executor):
                 await asyncio.to_thread(delete, folder)
             else:
                 self._recovered[status.handle] = (folder, status)
-        if self._recovered:
-            self._wake()
-        return [status for _, status in self._recovered.values()]
+        found = [status for _, status in self._recovered.values()]
+        self._tell(*found)
+        return found
 
     async def remove(self, handle: Handle) -> None:
         if (attempt := self._attempts.get(handle)) is not None and not attempt.ended.is_set():
@@ -213,9 +247,12 @@ class LocalExecutor(Executor):
             status for _, status in self._recovered.values()
         ]
 
-    def _wake(self) -> None:
+    def _any_final(self) -> bool:
+        return bool(self._recovered) or any(attempt.status.final for attempt in self._attempts.values())
+
+    def _tell(self, *statuses: Status) -> None:
         for watcher in self._watchers:
-            watcher.set()
+            watcher.hear(*statuses)
 
     def _broken(self, name: str, broken: Broken | None) -> None:
         for attempt in self._attempts.values():
@@ -258,18 +295,6 @@ def _beyond_a_process(module: Module) -> str:
 def _delete_all(work: Path, handle: Handle, maker: str) -> None:
     for folder in folders_of(work, handle, maker):
         delete(folder)
-
-
-def _is_news(status: Status, told: tuple[Phase, float] | None, now: float) -> bool:
-    return told is None or told[0] is not status.phase or (status.final and now - told[1] >= _RETELL_S)
-
-
-async def _wait(woken: asyncio.Event, most_s: float | None) -> None:
-    try:
-        async with asyncio.timeout(most_s):
-            await woken.wait()
-    except TimeoutError:
-        return
 
 
 def _scope() -> str:

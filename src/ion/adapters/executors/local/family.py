@@ -1,8 +1,10 @@
 """Which processes belong to an attempt, as far as /proc can tell.
 
-A module may fork, daemonise, start sessions of its own and clear its environment. So no single mark is enough; a
+A module may fork, daemonise, start sessions of its own and clear its environment. So no single sign is enough; a
 process is an attempt's if any of these holds:
 
+- it bears the attempt's mark, or the mark's draft (see `marks`); some systems do not let us set them, and no container
+  has one;
 - it is in the leader's session, or its environment names the attempt's directory in `ION_DIR`;
 - it descends from the dispatcher, and works in the attempt's folder or has a file there open;
 - it is a child of such a process.
@@ -16,6 +18,8 @@ import os
 import signal
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+from ion.adapters.executors.local.marks import bears, drafted, mark_of
 
 
 class Process(NamedTuple):
@@ -60,6 +64,19 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def adopted() -> list[int]:
+    """The children of this process's main thread: those it started, and every orphan, which Linux gives to the first
+    living thread of a subreaper.
+    """
+    file, text = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC), b""
+    try:  # not by `open`: this is on every job's way
+        while piece := os.read(file, 65536):
+            text += piece
+    finally:
+        os.close(file)
+    return [int(pid) for pid in text.split()]
+
+
 def tree(pid: int) -> list[int]:
     """A process and everything below it."""
     found = [pid]
@@ -102,10 +119,15 @@ def members(folder: str, *, leader: int = 0, dispatcher: int = 0) -> set[int]:
     """The living processes of the attempt in `folder`; `leader` and `dispatcher` are 0 where not known."""
     everyone = census()
     near = below(dispatcher, everyone) if dispatcher else set()
+    mark = mark_of(folder)
+    own_session = everyone[dispatcher].session if dispatcher in everyone else 0
+    makers = {dispatcher, os.getpid()}  # who wear the draft themselves, for an instant
     seeds = {
         pid
         for pid, process in everyone.items()
         if (leader and leader in (pid, process.session))
+        or bears(pid, mark)
+        or (pid not in makers and drafted(pid, process.session, mark, leader, own_session))
         or carries(pid, folder)
         or (pid in near and touches(pid, folder))
     }

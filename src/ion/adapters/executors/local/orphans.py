@@ -2,8 +2,8 @@
 
 The dispatcher is made the *subreaper* of everything below it: a process whose parent died becomes the dispatcher's
 child instead of init's. So after a module has ended, what is left of it is found among the dispatcher's children.
-Those may be others' too (the guard, programs that the user's own code started), so only those that bear an attempt's
-marks are ended.
+Those may be others' too: the guard, daemons of attempts that still run, programs that the user's own code started and
+what those left behind. So only what shows that it is this attempt's is ended.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import time
 import msgspec
 
 from ion.adapters.executors.local import family
+from ion.adapters.executors.local.marks import bears, drafted
 from ion.errors import UnavailableError
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -50,15 +51,23 @@ class Orphans:
         self._stale_s = stale_s
         self._dead_since: dict[tuple[int, int], float] = {}
 
-    async def end(self, folder: str, pipe: str) -> Reaped:
+    async def end(self, folder: str, pipe: str, *, mark: int = 0, leader: int = 0) -> Reaped:
         """Kills and reaps the orphans of the attempt in `folder` until there are none.
+
+        Its `leader` was started with this `mark`, 0 if without one, and with its outputs in `pipe`.
 
         Raises:
             UnavailableError: one cannot be ended.
         """
         deadline, reaped, pause = time.monotonic() + GONE_WITHIN_S, Reaped(), 0.0
+        own_session = os.getsid(0)
         while left := [
-            pid for pid in self._strangers() if family.carries(pid, folder) or family.touches(pid, folder, pipe)
+            pid
+            for pid, session in self._strangers()
+            if bears(pid, mark)
+            or drafted(pid, session, mark, leader, own_session)
+            or family.carries(pid, folder)
+            or family.touches(pid, folder, pipe)
         ]:
             if time.monotonic() > deadline:
                 raise UnavailableError(f"process {left[0]} of the module cannot be ended: it hangs in the kernel")
@@ -69,14 +78,14 @@ class Orphans:
             pause = 0.005
         return reaped
 
-    def _strangers(self) -> list[int]:
-        """Children of ours that nobody here knows. The dead among them are reaped after a while."""
+    def _strangers(self) -> list[tuple[int, int]]:
+        """Children of ours that nobody here knows, with their sessions; those long dead are reaped."""
         living, dead, now = [], {}, time.monotonic()
-        for pid in family.children(os.getpid()):
+        for pid in family.adopted():
             if pid in self.known or (process := family.look(pid)) is None:
                 continue
             if not process.zombie:
-                living.append(pid)
+                living.append((pid, process.session))
                 continue
             since = self._dead_since.get((pid, process.started), now)
             if now - since > self._stale_s:

@@ -20,20 +20,26 @@ from typing import Protocol
 import msgspec
 
 from ion.adapters.executors.local.log import LogSpool
+from ion.adapters.executors.local.marks import WearingDraft, put
 from ion.adapters.executors.local.orphans import GONE_WITHIN_S, Orphans, Reaped, reap
+from ion.adapters.executors.local.readiness import Readiness
 from ion.errors import ContractError, UnavailableError
 
 _READ = 64 * 1024
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What to start. By `folder`, the attempt's, its processes are known; `whose` it is, for messages."""
+    """What to start. By `folder`, the attempt's, and `mark` its processes are known; `whose` it is, for messages.
+
+    With the mark 0 it bears none: what a container's client starts may serve other containers too.
+    """
 
     command: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str]
     folder: Path
     whose: str
+    mark: int = 0
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,18 +70,25 @@ class Run(Protocol):
 class ProgramRun:
     """A started program. `exited` is done when its leader has ended."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", program: Program, output: "_Output", orphans: Orphans) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(
+        self,
+        child: "subprocess.Popen[bytes]",
+        program: Program,
+        output: "_Output",
+        orphans: Orphans,
+        readiness: Readiness,
+    ) -> None:
         self.pid = child.pid
-        self.exited: asyncio.Future[None] = loop.create_future()
+        self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._child = child
         self._program = program
         self._output = output
         self._orphans = orphans
         self._own_peak = _own_peak()
         self._timer: asyncio.TimerHandle | None = None
+        self._readiness = readiness
         self._pidfd = os.pidfd_open(child.pid)
-        loop.add_reader(self._pidfd, self._saw_exit)
+        readiness.add(self._pidfd, self._saw_exit)
 
     def end(self, grace_s: float) -> None:
         """SIGTERM now, SIGKILL after `grace_s` seconds; a stopped program is continued so that it can obey."""
@@ -103,7 +116,8 @@ class ProgramRun:
         try:
             self.signal(signal.SIGKILL)
             code, used = await self._reap_group()
-            used += await self._orphans.end(str(self._program.folder), self._output.name)
+            program = self._program
+            used += await self._orphans.end(str(program.folder), self._output.name, mark=program.mark, leader=self.pid)
             return Exit(code=code, used=used)
         finally:
             self._close()
@@ -148,7 +162,7 @@ class ProgramRun:
         self._timer = loop.call_later(delay_s, self.kill)
 
     def _saw_exit(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._readiness.remove(self._pidfd)
         if not self.exited.done():
             self.exited.set_result(None)
 
@@ -156,7 +170,7 @@ class ProgramRun:
         if self._timer is not None:
             self._timer.cancel()
         if self._pidfd >= 0:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
+            self._readiness.remove(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
         self._output.close()
@@ -166,11 +180,12 @@ class ProgramRun:
 class _Output:
     """The reading end of the module's outputs, drained in the loop into `write`."""
 
-    def __init__(self, descriptor: int, write: Callable[[bytes], None]) -> None:
+    def __init__(self, descriptor: int, write: Callable[[bytes], None], readiness: Readiness) -> None:
         self._descriptor = descriptor
         self._write = write
+        self._readiness = readiness
         self.name = f"pipe:[{os.fstat(descriptor).st_ino}]"
-        asyncio.get_running_loop().add_reader(descriptor, self._read)
+        readiness.add(descriptor, self._read)
 
     def _read(self) -> bool:
         """One piece; False if there is nothing now or ever."""
@@ -181,14 +196,14 @@ class _Output:
         if piece:
             self._write(piece)
         else:
-            asyncio.get_running_loop().remove_reader(self._descriptor)
+            self._readiness.remove(self._descriptor)
         return bool(piece)
 
     def close(self) -> None:
         """Reads what is in the pipe now, and no more."""
         if self._descriptor < 0:
             return
-        asyncio.get_running_loop().remove_reader(self._descriptor)
+        self._readiness.remove(self._descriptor)
         for _ in range(32):  # a pipe holds 64 KiB, at most 1 MiB
             if not self._read():
                 break
@@ -196,13 +211,13 @@ class _Output:
         self._descriptor = -1
 
 
-def start(program: Program, spool: LogSpool, orphans: Orphans) -> ProgramRun:
+def start(program: Program, spool: LogSpool, orphans: Orphans, readiness: Readiness) -> ProgramRun:
     """Starts a program; its outputs go into the spool, which stays the caller's to close.
 
     Raises:
         ContractError: it cannot be started, now or ever. UnavailableError: this machine has no room for it now.
     """
-    if not program.directory.is_dir():
+    if not os.path.isdir(program.directory):  # noqa: PTH112 - on every job's way
         raise ContractError(f"the working directory of {program.whose}, {program.directory}, does not exist: create it")
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
@@ -212,22 +227,24 @@ def start(program: Program, spool: LogSpool, orphans: Orphans) -> ProgramRun:
         raise
     finally:
         os.close(writing)
-    os.set_blocking(reading, False)
+    put(child.pid, program.mark)
     orphans.known.add(child.pid)
-    return ProgramRun(child, program, _Output(reading, spool.write), orphans)
+    os.set_blocking(reading, False)
+    return ProgramRun(child, program, _Output(reading, spool.write, readiness), orphans, readiness)
 
 
 def _spawn(program: Program, output: int) -> "subprocess.Popen[bytes]":
     try:
-        return subprocess.Popen(
-            program.command,
-            cwd=program.directory,
-            env=program.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        with WearingDraft(program.mark):
+            return subprocess.Popen(
+                program.command,
+                cwd=program.directory,
+                env=program.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
     except OSError as error:
         raise _cannot_start(program, error) from error
     except ValueError as error:  # a NUL in a word or variable, an equals sign in a variable's name

@@ -6,10 +6,12 @@ makes. So a folder whose maker's lock is free is nobody's: not a process id, whi
 
 An attempt's folder:
 
-    JOB-ATTEMPT-MAKER-RANDOM/
-        attempt.json    written before the module starts; without it no process of the attempt has ever been
-        ion/            the module's directory        scratch/    its home and temporary files
-        log             the log as it grows           settled.json    how it failed, once that is known
+    JOB-ATTEMPT-MAKER-EXECUTION/
+        ion/            the module's directory
+        scratch/        its home and temporary files
+        log             the log as it grows; without it no process of the attempt has ever been
+        environment     while a container runs, or may
+        settled.json    how it failed, once that is known
 """
 
 import asyncio
@@ -20,33 +22,21 @@ import os
 import secrets
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from ion.adapters.executors.local import family
-from ion.adapters.executors.local.container import Engine
+from ion.adapters.executors.local.container import ENVIRONMENT, Engine
 from ion.model.job import Failure, FailureClass
-from ion.ports.executor import Assignment, Handle, Handler, Phase, Status
+from ion.ports.executor import Handle, Handler, Phase, Status
 
-ATTEMPT, SETTLED, LOG = "attempt.json", "settled.json", "log"
+SETTLED, LOG = "settled.json", "log"
 
 _GONE_WITHIN_S = 30.0
 _LOG = logging.getLogger(__name__)
-
-
-class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """`attempt.json`: enough to end an attempt and to keep its log without its dispatcher.
-
-    `dispatcher` is a process id, for people.
-    """
-
-    execution: str
-    directory: str
-    container: bool
-    dispatcher: int
-    assignment: Assignment
 
 
 def write_whole(file: Path, content: bytes) -> None:
@@ -56,14 +46,26 @@ def write_whole(file: Path, content: bytes) -> None:
     draft.rename(file)
 
 
-def write_new(file: Path, content: bytes) -> None:
-    """Writes a small file that is not there yet."""
-    with open(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb", buffering=0) as target:  # noqa: PTH123 - with a mode
-        target.write(content)
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """What the name of an attempt's folder says: enough to end it and to keep its log without its dispatcher."""
 
+    job: str
+    attempt: int
+    execution: str
 
-def folder_name(assignment: Assignment, maker: str) -> str:
-    return f"{assignment.job.id}-{assignment.job.attempt}-{maker}-{secrets.token_hex(3)}"
+    def folder(self, maker: str) -> str:
+        return f"{self.job}-{self.attempt}-{maker}-{self.execution.replace('-', '')}"
+
+    @classmethod
+    def of(cls, folder: Path) -> "Trace | None":
+        """The trace of what has been started in a folder; None where nothing has."""
+        if not (folder / LOG).exists():
+            return None
+        job, attempt, _, execution = folder.name.rsplit("-", 3)
+        try:
+            return cls(job=job, attempt=int(attempt), execution=str(uuid.UUID(execution)))
+        except ValueError:  # no attempt of ours: its name must not keep a dispatcher from starting
+            return None
 
 
 class Maker:
@@ -197,47 +199,37 @@ class Recovery:
             lock.__exit__(None, None, None)
 
     async def _settle(self, folder: Path) -> Status | None:
-        note = await asyncio.to_thread(_read_note, folder)
-        if note is None:  # it never came to a process
+        trace = Trace.of(folder)
+        if trace is None:  # it never came to a process
             await asyncio.to_thread(delete, folder)
             return None
-        job = note.assignment.job
-        handle = Handle(scope=self._scope, job=job.id, attempt=job.attempt)
+        handle = Handle(scope=self._scope, job=trace.job, attempt=trace.attempt)
         if (settled := _read_settled(folder)) is not None:
             return msgspec.structs.replace(settled, handle=handle)
-        await self._end(folder, note)
-        manifest = await self._handler.find_manifest(job.id, job.attempt)
+        await self._end(folder, trace)
+        manifest = await self._handler.find_manifest(trace.job, trace.attempt)
         if manifest is not None:
             return Status(handle=handle, phase=Phase.SUCCEEDED, manifest=manifest, log=manifest.log)
-        log = ""
-        if (folder / LOG).exists():
-            log = await self._handler.keep_log(note.assignment, note.execution, folder / LOG)
+        log = await self._handler.keep_log(trace.job, trace.attempt, trace.execution, folder / LOG)
         failure = Failure(kind=FailureClass.LOST, message="the dispatcher that watched it died")
         status = Status(handle=handle, phase=Phase.FAILED, failure=failure, log=log)
         await asyncio.to_thread(write_whole, folder / SETTLED, msgspec.json.encode(status))
         return status
 
-    async def _end(self, folder: Path, note: Note) -> None:
-        if note.container and (engine := await asyncio.to_thread(self._engine)):
+    async def _end(self, folder: Path, trace: Trace) -> None:
+        if (folder / ENVIRONMENT).exists() and (engine := await asyncio.to_thread(self._engine)):
             await engine.remove(folder.name)
         deadline = time.monotonic() + _GONE_WITHIN_S
         while left := await asyncio.to_thread(family.members, str(folder)):
             if time.monotonic() > deadline:  # killed, it will do nothing more, even if the kernel does not let it go
-                _LOG.warning("process %d of job %s hangs in the kernel", min(left), note.assignment.job.id)
+                _LOG.warning("process %d of job %s hangs in the kernel", min(left), trace.job)
                 return
             family.kill(left)
             await asyncio.sleep(0.005)
 
 
-def _read_note(folder: Path) -> Note | None:
-    try:
-        return msgspec.json.decode((folder / ATTEMPT).read_bytes(), type=Note)
-    except (FileNotFoundError, msgspec.DecodeError):  # torn by a crash of the whole machine: nothing runs
-        return None
-
-
 def _read_settled(folder: Path) -> Status | None:
     try:
         return msgspec.json.decode((folder / SETTLED).read_bytes(), type=Status)
-    except (FileNotFoundError, msgspec.DecodeError):  # as above; it is found out again
+    except (FileNotFoundError, msgspec.DecodeError):  # torn by a crash of the whole machine: it is found out again
         return None

@@ -9,7 +9,6 @@ folders removes its spares too.
 import os
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from ion.adapters.executors.local.recovery import delete
@@ -23,7 +22,7 @@ _FILES_MOST = 64
 class Spares:
     """The spare folders of one executor. `clear` empties a module's directory, or says that it cannot be used again."""
 
-    def __init__(self, work: Path, maker: str, clear: Callable[[Path], bool]) -> None:
+    def __init__(self, work: Path, maker: str, clear: Callable[[str], bool]) -> None:
         self._work = work
         self._maker = maker
         self._clear = clear
@@ -32,14 +31,16 @@ class Spares:
     def take(self, folder: Path) -> bool:
         """Makes a spare the folder of an attempt; False if there is none."""
         while self._free:
-            with suppress(FileNotFoundError):  # somebody tidied up
+            try:
                 os.rename(self._free.pop(), folder)  # noqa: PTH104 - on every job's way
-                return True
+            except FileNotFoundError:  # somebody tidied up
+                continue
+            return True
         return False
 
     def give(self, folder: Path) -> bool:
         """Empties the folder and keeps it; False if it has to be deleted."""
-        if len(self._free) >= _KEPT or not _emptied(str(folder)) or not self._clear(folder / DIRECTORY):
+        if len(self._free) >= _KEPT or not _emptied(str(folder)) or not self._clear(f"{folder}/{DIRECTORY}"):
             return False
         spare = f"{self._work}/spare-0-{self._maker}-{secrets.token_hex(4)}"
         os.rename(folder, spare)  # noqa: PTH104 - as above
@@ -53,15 +54,13 @@ class Spares:
 
 def _emptied(folder: str) -> bool:
     """Removes the files beside the module's directory, and in its scratch folder if there is nothing but files."""
-    with os.scandir(folder) as entries:
-        found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-    if {name for name, is_folder in found.items() if is_folder} != {DIRECTORY, SCRATCH}:
+    try:
+        scratch = [f"{SCRATCH}/{name}" for name in os.listdir(f"{folder}/{SCRATCH}")]  # noqa: PTH208 - as above
+        beside = [name for name in os.listdir(folder) if name not in (DIRECTORY, SCRATCH)]  # noqa: PTH208
+        if len(scratch) > _FILES_MOST:
+            return False
+        for name in (*scratch, *beside):
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108 - refuses a folder, which is none of ours
+    except OSError:
         return False
-    with os.scandir(f"{folder}/{SCRATCH}") as entries:
-        scratch = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    if len(scratch) > _FILES_MOST or any(is_folder for _, is_folder in scratch):
-        return False
-    files = [path for path, _ in scratch] + [f"{folder}/{name}" for name, is_folder in found.items() if not is_folder]
-    for path in files:
-        os.unlink(path)  # noqa: PTH108 - as above
     return True
