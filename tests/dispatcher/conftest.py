@@ -38,6 +38,7 @@ from ion.testing.local import open_local
 
 T = TypeVar("T")
 MAX_HOPS = 8
+PATIENCE_S = 30.0
 
 
 class Line:
@@ -90,8 +91,8 @@ class LineLedger(SqliteLedger):
     async def admit(self, jobs: Sequence[Job]) -> frozenset[str]:
         return await self._line.through("admit", lambda: SqliteLedger.admit(self, jobs))
 
-    async def commit(self, job: str, attempt: int, manifest: ManifestRef) -> bool:
-        return await self._line.through("commit", lambda: SqliteLedger.commit(self, job, attempt, manifest))
+    async def commit(self, job: str, attempt: int, manifest: ManifestRef, *, by: str = "") -> bool:
+        return await self._line.through("commit", lambda: SqliteLedger.commit(self, job, attempt, manifest, by=by))
 
     async def settle(self, job: str, attempt: int, owner: str, outcome: Outcome, *, log: str = "") -> bool:
         return await self._line.through(
@@ -131,7 +132,7 @@ class LineBlobs(FilesystemBlobs):
         super().__init__(root)
         self._line = line
 
-    async def delete(self, prefix: str, *, keep: Sequence[str] = ()) -> int:
+    async def delete(self, prefix: str, *, keep: Callable[[str], bool] | None = None) -> int:
         return await self._line.through("delete", lambda: FilesystemBlobs.delete(self, prefix, keep=keep))
 
 
@@ -140,6 +141,8 @@ class Bench:
 
     def __init__(self, folder: Path, database: Database, clock: SetClock, blobs: LineBlobs, line: Line) -> None:
         self.folder, self.database, self.clock, self.blobs, self.line = folder, database, clock, blobs, line
+        self.steady = SetClock()
+        """What cannot be set: the monotonic clock of all its dispatchers."""
         self.ledger = LineLedger(database, self.line)
         self.documents = LineDocuments(database, self.line)
         self.bus = LineBus(database, self.line)
@@ -148,6 +151,11 @@ class Bench:
         """What the observers of all its dispatchers heard."""
 
     executor: LocalExecutor
+
+    def pass_time(self, seconds: float) -> None:
+        """Both clocks move on together."""
+        self.clock.advance(seconds)
+        self.steady.advance(seconds)
 
     def relay(self, owner: str = "one") -> Relay:
         return Relay(self.ledger, self.documents, self.blobs, self.bus, owner=owner, max_hops=MAX_HOPS)
@@ -248,7 +256,7 @@ class Desk:
     """One dispatcher's reconciler, what it has running, and what settles its findings."""
 
     def __init__(self, bench: Bench, owner: str, executor: Executor, *, ledger: Ledger, handler: Handler) -> None:
-        self.running = Running()
+        self.running = Running(bench.steady)
         self.ended: list[tuple[Status, Executor]] = []
         """What the reconciler found ended and nobody has settled yet."""
         self.reconciler = Reconciler(
@@ -257,6 +265,7 @@ class Desk:
             self.running,
             handler,
             owner=owner,
+            patience_s=PATIENCE_S,
             finish=lambda *found: self.ended.append(found),
         )
         self._bench, self._executor, self._finish = bench, executor, bench.finish(owner)

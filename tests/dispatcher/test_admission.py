@@ -197,6 +197,21 @@ async def test_a_second_delivery_admits_nothing(bench: "Bench", elsewhere: Datab
     assert (await bench.ledger.get(claimed.id)).state is State.RUNNING
 
 
+async def test_a_bus_that_lost_its_groups_gets_them_again(bench: "Bench", bus: SqliteBus, elsewhere: Database) -> None:
+    """What is published from then on is admitted; `ion bus replay` brings what was lost with them."""
+    await elsewhere.write(lambda db: db.execute("DELETE FROM bus_subscriptions") and None)
+    async with admitting(bench, bus):
+
+        async def made_again() -> bool:
+            return bool(elsewhere.read(lambda db: db.execute("SELECT count(*) FROM bus_subscriptions").fetchone())[0])
+
+        await until(made_again)
+        event = made("photo")
+        await bus.publish([event])
+        await taken(bus)
+    assert [job.id for job in await jobs(bench)] == [job_id(event.id, "detect")]
+
+
 async def test_an_event_that_came_too_far_is_held(bench: "Bench", bus: SqliteBus) -> None:
     """It is admitted and acknowledged all the same: nothing is lost, and the loop comes to rest."""
     await bus.publish([made("photo", hops=MAX_HOPS)])

@@ -9,7 +9,7 @@ from ion.dispatcher.breaker import PROBE_S
 from ion.dispatcher.claim import LOOK_AGAIN_S, LOW_DISK, Claims, Running
 from ion.dispatcher.slots import Slots
 from ion.model.job import FailureClass, Job, State
-from ion.model.module import Resources
+from ion.model.module import Resources, Retries
 from ion.ports.executor import Executor, Phase, Status
 from ion.ports.ledger import Bury, JobFilter, Owner, Retry
 from ion.testing.conformance.ledger_stage import failure, waiting_job
@@ -48,8 +48,9 @@ class Hand:
         self.claims.know(await self.bench.ledger.modules(), owners)
         return await self.claims.round()
 
-    def end(self, job: Job) -> None:
-        """An attempt has been settled."""
+    async def end(self, job: Job) -> None:
+        """An attempt is settled."""
+        assert await self.bench.ledger.settle(job.id, job.attempt, "one", Bury(failure=failure()))
         self.running.drop(self.bench.handle(job))
         self.slots.give(job.id, job.attempt)
 
@@ -113,7 +114,7 @@ async def test_room_that_becomes_free_is_used(bench: "Bench") -> None:
     for _ in range(2):
         await hand.round()
     assert hand.count() == {"detect": 1}
-    hand.end(hand.started[0])
+    await hand.end(hand.started[0])
     await hand.round()
     assert hand.count() == {"detect": 2}
 
@@ -128,7 +129,7 @@ async def test_a_busy_module_does_not_keep_the_others_from_the_machine(bench: "B
     hand = Hand(bench)
     for _ in range(4):
         await hand.round()
-        hand.end(hand.started[-1])
+        await hand.end(hand.started[-1])
     assert hand.count() == {"detect": 2, "count": 2}
 
 
@@ -139,6 +140,20 @@ async def test_the_concurrency_is_divided_among_those_that_serve_the_module(benc
     hand = Hand(bench)
     await hand.round(other("one", "detect"), other("two", "detect", "count"), other("three", "count"))
     assert hand.count() == {"detect": 2}
+
+
+async def test_what_others_run_beyond_their_share_is_waited_for(bench: "Bench") -> None:
+    """One that has just come has half of the concurrency, while the elder runs all of it still."""
+    await bench.module("detect", concurrency=2)
+    await admit(bench, 9)
+    elder, _ = [await bench.claimed(owner="two") for _ in range(2)]
+    hand = Hand(bench)
+    sharers = other("one", "detect"), other("two", "detect")
+    await hand.round(*sharers)
+    assert hand.count() == {}
+    await bench.ledger.settle(elder.id, elder.attempt, "two", Bury(failure=failure()))
+    await hand.round(*sharers)
+    assert hand.count() == {"detect": 1}
 
 
 async def test_without_enough_devices_nothing_of_a_gpu_module_is_claimed(bench: "Bench") -> None:
@@ -258,3 +273,15 @@ async def test_it_looks_again_when_the_next_job_is_due_though_it_claimed_another
     again_s = await hand.round()
     assert hand.count() == {"detect": 1}
     assert (again_s or await hand.round()) == pytest.approx(3.0)
+
+
+async def test_what_waits_for_a_time_that_cannot_be_true_is_claimed(bench: "Bench") -> None:
+    """The ledger's clock was set back since its back-off began; a shorter wait is kept."""
+    await bench.module("detect", retries=Retries(backoff_most_s=5.0))
+    await delayed(bench, 3.0)
+    hand = Hand(bench)
+    bench.clock.advance(-1.0)
+    assert await hand.round() == pytest.approx(4.0)
+    bench.clock.advance(-24 * 3600.0)
+    await hand.round()
+    assert hand.count() == {"detect": 1}

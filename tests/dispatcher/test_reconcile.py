@@ -52,7 +52,7 @@ async def test_results_without_a_manifest_are_none(bench: "Bench") -> None:
     job = await bench.running()
     manifest = await bench.results(job, {"data/a.txt": "a"})
     prefix = f"{job.id}/{job.attempt}/{manifest.execution}/"
-    await bench.blobs.delete(prefix, keep=[f"{prefix}data/a.txt"])
+    await bench.blobs.delete(prefix, keep=lambda path: path == f"{prefix}data/a.txt")
     await bench.desk().compare()
     assert (await bench.ledger.get(job.id)).state is State.WAITING
     assert await bench.stored(f"{job.id}/") == []

@@ -1,15 +1,18 @@
 """A deadline on every state: attempts that do not end, and waiting jobs of modules that are gone."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.dispatcher.conftest import PATIENCE_S
 
+from ion.adapters.ledger.sqlite import SqliteLedger
 from ion.dispatcher.reconcile import BATCH
 from ion.model.ids import new_id
 from ion.model.job import FailureClass, Hold, State
 from ion.model.module import Retries
 from ion.ports.executor import Phase
-from ion.ports.ledger import JobFilter
+from ion.ports.ledger import JobFilter, Registered
 from ion.testing.conformance.executor import WAITS, final, logs_line
 from ion.testing.conformance.ledger_stage import waiting_job
 
@@ -19,13 +22,21 @@ if TYPE_CHECKING:
 DEADLINE_S = 100.0
 
 
+async def see_overdue(bench: "Bench") -> None:
+    """Another dispatcher sees a deadline pass, and waits for the owner to do something about it."""
+    desk = bench.desk("one")
+    for seconds in (DEADLINE_S, PATIENCE_S):
+        bench.pass_time(seconds)
+        await desk.compare()
+
+
 async def test_an_own_attempt_past_its_deadline_is_ended_as_a_time_out(bench: "Bench") -> None:
     """The ledger's deadline stands behind the executor's own: the process ends, the failure says why."""
     await bench.module("detect", WAITS)
     desk, job = bench.desk(), await bench.running(deadline_s=DEADLINE_S)
     handle = await desk.submit(job)
     await logs_line(bench.executor, handle, b"begun")
-    bench.clock.advance(DEADLINE_S)
+    bench.pass_time(DEADLINE_S)
     await desk.compare()
     status = await final(bench.executor, handle)
     desk.ended.append((status, bench.executor))
@@ -40,7 +51,7 @@ async def test_before_its_deadline_an_attempt_is_left_alone(bench: "Bench") -> N
     desk, job = bench.desk(), await bench.running(deadline_s=DEADLINE_S)
     handle = await desk.submit(job)
     await logs_line(bench.executor, handle, b"begun")
-    bench.clock.advance(DEADLINE_S - 0.5)
+    bench.pass_time(DEADLINE_S - 0.5)
     await desk.compare()
     (bench.folder / "go").touch()
     assert (await final(bench.executor, handle)).phase is Phase.SUCCEEDED
@@ -51,11 +62,13 @@ async def test_an_overdue_job_of_another_dispatcher_is_settled(bench: "Bench", r
     """Its owner beats, and does not get to it: the job goes on without that owner, within its budget."""
     await bench.module("detect", retries=Retries(timeout=retries))
     job = await bench.running(owner="two", deadline_s=DEADLINE_S)
-    bench.clock.advance(DEADLINE_S - 1.0)
-    await bench.desk("one").compare()
-    assert await bench.ledger.get(job.id) == job
-    bench.clock.advance(1.0)
-    await bench.desk("one").compare()
+    desk = bench.desk("one")
+    for seconds in (DEADLINE_S - 1.0, 1.0, PATIENCE_S - 1.0):
+        bench.pass_time(seconds)
+        await desk.compare()
+        assert await bench.ledger.get(job.id) == job
+    bench.pass_time(1.0)
+    await desk.compare()
     after = await bench.ledger.get(job.id)
     assert (after.state, after.failures) == (state, {FailureClass.TIMEOUT: 1})
 
@@ -64,9 +77,11 @@ async def test_many_that_look_at_once_count_it_once(bench: "Bench") -> None:
     """The guard lets one of them settle it."""
     await bench.module("detect", retries=Retries(timeout=5, backoff_s=0.0))
     job = await bench.running(owner="two", deadline_s=DEADLINE_S)
-    bench.clock.advance(DEADLINE_S)
-    for observer in ("one", "three", "four"):
-        await bench.desk(observer).compare()
+    desks = [bench.desk(observer) for observer in ("one", "three", "four")]
+    for seconds in (DEADLINE_S, PATIENCE_S):
+        bench.pass_time(seconds)
+        for desk in desks:
+            await desk.compare()
     assert (await bench.ledger.get(job.id)).failures == {FailureClass.TIMEOUT: 1}
 
 
@@ -74,8 +89,7 @@ async def test_an_overdue_job_whose_manifest_is_written_has_succeeded(bench: "Be
     """Its owner hangs between the module's end and the commit: two days of work are not thrown away."""
     job = await bench.running(owner="two", deadline_s=DEADLINE_S)
     await bench.results(job, {"data/a.txt": "a"})
-    bench.clock.advance(DEADLINE_S)
-    await bench.desk("one").compare()
+    await see_overdue(bench)
     assert (await bench.ledger.get(job.id)).state is State.COMMITTED
 
 
@@ -84,8 +98,7 @@ async def test_an_overdue_job_that_was_to_be_cancelled_is_cancelled(bench: "Benc
     await bench.module("detect", retries=Retries(timeout=0))
     job = await bench.running(owner="two", deadline_s=DEADLINE_S)
     await bench.ledger.cancel(job.id, "test")
-    bench.clock.advance(DEADLINE_S)
-    await bench.desk("one").compare()
+    await see_overdue(bench)
     assert (await bench.ledger.get(job.id)).state is State.CANCELLED
 
 
@@ -103,6 +116,21 @@ async def test_waiting_jobs_of_a_removed_module_become_dead_letters(bench: "Benc
     assert "apply it again and retry" in dead.failure.message
     await bench.module("detect")
     assert await bench.ledger.requeue(dead.id, "test")
+
+
+async def test_a_module_that_comes_back_just_as_it_looked_keeps_its_jobs(bench: "Bench") -> None:
+    """What the registry said a moment ago buries nothing, and looking goes on."""
+    jobs = [await bench.admitted() for _ in range(3)]
+    desk = bench.desk(ledger=Forgetful(bench.database))
+    await desk.reconciler.bury_orphaned()
+    assert {(await bench.ledger.get(job.id)).state for job in jobs} == {State.WAITING}
+
+
+class Forgetful(SqliteLedger):
+    """A ledger whose list of modules was read before one was applied."""
+
+    async def modules(self) -> Sequence[Registered]:
+        return ()
 
 
 async def test_jobs_of_registered_modules_and_running_ones_are_not_buried(bench: "Bench") -> None:

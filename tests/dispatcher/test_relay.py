@@ -60,7 +60,7 @@ async def test_results_become_documents_children_and_a_publication(bench: "Bench
     assert first.body["files"] == ["face.txt"]
 
 
-async def test_documents_come_first_then_children_then_the_publication_then_the_release(bench: "Bench") -> None:
+async def test_documents_and_children_come_first_then_the_publication_then_the_release(bench: "Bench") -> None:
     """At every step all earlier ones are done, and the job stays committed until all of them are."""
     job = await bench.committed(TWO_FACES)
     seen: list[tuple[str, int, int, int, State]] = []
@@ -78,7 +78,7 @@ async def test_documents_come_first_then_children_then_the_publication_then_the_
     await bench.relay().drain()
     assert seen == [
         ("put", 0, 0, 0, State.COMMITTED),
-        ("admit", 2, 0, 0, State.COMMITTED),
+        ("admit", 0, 0, 0, State.COMMITTED),
         ("publish", 2, 2, 0, State.COMMITTED),
         ("released", 2, 2, 2, State.COMMITTED),
     ]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ion.adapters.bus.sqlite import SqliteBus
-from ion.dispatcher.relay import DEFER_FIRST_S, DEFER_MOST_S, Relay
+from ion.dispatcher.relay import AWAY_MOST_S, DEFER_FIRST_S, Relay
 from ion.errors import InvalidError
 from ion.model.event import Event
 from ion.model.ids import new_id
 from ion.model.job import Job, State
-from ion.ports.ledger import Control
+from ion.ports.ledger import DEFER_MOST_S, Control
 
 if TYPE_CHECKING:
     from tests.dispatcher.conftest import Bench
@@ -71,20 +71,39 @@ async def test_it_is_tried_again_when_it_is_due_and_not_before(bench: "Bench") -
     assert await children(bench, job.correlation_id) == 1
 
 
-async def test_it_waits_ever_longer_up_to_a_bound_and_is_never_dropped(bench: "Bench") -> None:
-    """After twenty tries it is still committed, due again within minutes, and released once the bus is back."""
+@pytest.mark.parametrize(("away", "most_s"), [("publish", AWAY_MOST_S), ("put", DEFER_MOST_S)])
+async def test_it_waits_ever_longer_up_to_a_bound_and_is_never_dropped(
+    bench: "Bench", away: str, most_s: float
+) -> None:
+    """After twenty tries it is still committed, and released once all is back; a bus is asked again within seconds."""
     job = await bench.committed(A_FACE)
-    bench.line.cut("publish")
+    bench.line.cut(away)
     relay, waits = bench.relay(), []
     for _ in range(20):
         await relay.drain()
         waits.append(await wait_until_due(bench, job))
     for times, wait in enumerate(waits):
-        full = min(DEFER_MOST_S, DEFER_FIRST_S * 2.0**times)
+        full = min(most_s, DEFER_FIRST_S * 2.0**times)
         assert full / 2 - 0.001 <= wait <= full + 0.001
     bench.line.cut()
     await relay.drain()
     assert (await bench.ledger.get(job.id)).state is State.RELEASED
+
+
+async def test_a_bus_that_is_away_is_told_once_for_all_jobs(bench: "Bench", caplog: pytest.LogCaptureFixture) -> None:
+    """One line when it goes, one when it is back, however many jobs wait for it."""
+    jobs = [await bench.committed(A_FACE) for _ in range(3)]
+    bench.line.cut("publish")
+    relay = bench.relay()
+    await relay.drain()
+    bench.line.cut()
+    bench.clock.advance(DEFER_FIRST_S)
+    await relay.drain()
+    assert {(await bench.ledger.get(job.id)).state for job in jobs} == {State.RELEASED}
+    assert [record.message for record in caplog.records] == [
+        "publishing failed and will be tried again: publish is away",
+        "publishing works again",
+    ]
 
 
 async def test_one_that_cannot_be_published_holds_up_no_other(bench: "Bench") -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ion.dispatcher.retry import decide, delay_s, is_modules_own
+from ion.dispatcher.retry import TROUBLES_LEAST, decide, delay_s, is_modules_own
 from ion.model.job import Failure, FailureClass, Job
 from ion.model.module import Module, Retries
 from ion.ports.ledger import Bury, Retry
@@ -75,6 +75,17 @@ def test_infrastructure_is_counted_in_time_and_not_in_tries() -> None:
     failure = failing(FailureClass.INFRASTRUCTURE)
     assert isinstance(becomes(troubled, failure, module, after_s=59.0), Retry)
     assert isinstance(becomes(troubled, failure, module, after_s=60.0), Bury)
+
+
+@pytest.mark.parametrize(("budget_s", "borne"), [(24 * 3600.0, TROUBLES_LEAST), (60.0, 5), (0.0, 0)])
+def test_a_clock_that_is_set_ahead_does_not_end_a_job_in_trouble(budget_s: float, borne: int) -> None:
+    """Some failures are borne whatever the time says: ten, or as many as a shorter budget has room for."""
+    module = Module(name="detect", retries=Retries(infrastructure_s=budget_s))
+    failure = failing(FailureClass.INFRASTRUCTURE)
+    for count in range(borne + 1):
+        troubled = msgspec.structs.replace(failed(infrastructure=count), troubled_at=EPOCH)
+        kind = Bury if count == borne else Retry
+        assert isinstance(becomes(troubled, failure, module, after_s=budget_s + 1.0), kind)
 
 
 def test_the_time_of_trouble_begins_with_its_first_failure() -> None:

@@ -192,7 +192,7 @@ async def test_the_log_of_a_failed_attempt_is_kept(attempt: "Attempt") -> None:
     log = attempt.folder / "log"
     log.write_bytes(b"said")
     for _ in range(2):
-        blob = await attempt.handler.keep_log(attempt.assignment, attempt.workspace.execution, log)
+        blob = await attempt.handler.keep_log(attempt.job_id, 2, attempt.workspace.execution, log)
         assert await attempt.blobs.get_bytes(blob) == b"said"
     assert await attempt.handler.find_manifest(attempt.job_id, 2) is None
 

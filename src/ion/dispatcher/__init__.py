@@ -8,5 +8,7 @@ for news. None keeps anything that the ledger does not have as well, so any of t
     finish     ended attempts are committed, or settled by class of failure       (finish.py, retry.py)
     relay      committed jobs: documents, children, publication, released         (relay.py)
     ownership  beats, and takes over from the dead                                (ownership.py)
-    reconcile  compares ledger and executors; a deadline on every state           (reconcile.py)
+    reconcile  compares ledger and executors; a deadline on every state           (reconcile.py, deadlines.py)
+
+They are opened, and ended for certain, by service.py and tasks.py.
 """

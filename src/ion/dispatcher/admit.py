@@ -14,7 +14,7 @@ from contextlib import suppress
 import msgspec
 
 from ion.dispatcher.backoff import Backoff, persist
-from ion.errors import ExistsError, InvalidError, UnavailableError
+from ion.errors import ExistsError, InvalidError, NotFoundError, UnavailableError
 from ion.messaging.filters import compile_filters
 from ion.messaging.spilled import restored
 from ion.model.event import Event, utc_now
@@ -27,7 +27,8 @@ from ion.ports.ledger import Ledger, Subscriber
 
 log = logging.getLogger(__name__)
 
-RECEIVE_MOST = 200
+RECEIVE_MOST = 500
+"""Some buses need as long for the acknowledgement of many as of few: Service Bus 0.2 s."""
 RECEIVE_WAIT_S = 30.0
 
 
@@ -69,16 +70,23 @@ class Admission:
         self._max_hops = max_hops
 
     async def run(self) -> None:
-        """Until cancelled. A bus that goes away is waited for."""
+        """Until cancelled. A bus that goes away is waited for; in one that lost its disk the group is made again."""
         backoff = Backoff(f"receiving for module {self._module.name}")
         topics = sorted({s.type for s in self._module.on})
+        lost = False
         while True:
             try:
+                if lost:
+                    await self._bus.ensure(topics, [self._module.group])
+                    lost = False
                 async with self._bus.subscribe(topics, self._module.group) as receiver:
                     while True:
                         await self._take(receiver)
                         backoff.fine()
             except UnavailableError as error:
+                await backoff.wait(error)
+            except NotFoundError as error:
+                lost = True
                 await backoff.wait(error)
 
     async def _take(self, receiver: Receiver) -> None:

@@ -2,12 +2,13 @@
 
 One round looks at every module that has due jobs, asks how many may run (its share of the concurrency, the room of the
 place, the breaker), claims so many at once and submits them. Then it waits for news, for an attempt to end, or until
-the next job is due.
+the next job is due. Where only an attempt has ended, what waited still does: that is not asked again.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ion.dispatcher.breaker import allowance
 from ion.dispatcher.slots import Slots, share_of
@@ -26,19 +27,28 @@ COMMIT_SLACK_S = 600.0
 
 
 class Running:
-    """The attempts that this dispatcher has submitted and not yet finished."""
+    """The attempts that this dispatcher has submitted and not yet finished, and since when by its `clock`."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self.jobs: dict[tuple[str, int], tuple[Job, str]] = {}
+        self._since: dict[tuple[str, int], float] = {}
         self.submitting: set[tuple[str, int]] = set()
         """Those that their executor need not know of yet."""
         self.freed = asyncio.Event()
 
-    def add(self, job: Job, provider: str) -> None:
+    def add(self, job: Job, provider: str, *, elapsed_s: float = 0.0) -> None:
         self.jobs[job.id, job.attempt] = (job, provider)
+        self._since[job.id, job.attempt] = self.clock() - elapsed_s
 
     def drop(self, handle: Handle) -> None:
         self.jobs.pop((handle.job, handle.attempt), None)
+        self._since.pop((handle.job, handle.attempt), None)
+
+    def elapsed_s(self, job: Job) -> float | None:
+        """How long the attempt has gone on; None if it is not among them."""
+        since_s = self._since.get((job.id, job.attempt))
+        return None if since_s is None else self.clock() - since_s
 
     def count(self, module: str) -> int:
         return sum(1 for job, _ in self.jobs.values() if job.module == module)
@@ -65,25 +75,50 @@ class Claims:
         self._owners: Sequence[Owner] = ()
         self._said: dict[str, str] = {}
         self._turn = 0
+        self._waiting: dict[str, float | None] = {}
+        self._looked_at_s = 0.0
+        self._fresh = False
         self.tripped = False
         """Whether the last round met an open breaker: what it looks at changes with time, so it is to be read again."""
+        self.short = False
+        """Whether a claim got less than there was room for: a commit may make more due."""
+
+    @property
+    def some_wait(self) -> bool:
+        """Whether jobs waited at the last look, so that the end of an attempt may begin another."""
+        return bool(self._waiting)
 
     def know(self, registered: Sequence[Registered], owners: Sequence[Owner]) -> None:
         """The modules to serve, and the dispatchers that share their concurrency."""
         self._registered, self._owners = registered, owners
 
-    async def round(self) -> float:
-        """Claims once around. Returns in how many seconds to look again if nothing else happens."""
-        waiting = await self._ledger.waiting()
-        if not waiting or self._low_on_disk():
+    async def claim_of(self, modules: Collection[str]) -> None:
+        """Claims of these modules, of which something has become due just now."""
+        if not self._low_on_disk():
+            for registered in self._in_turn():
+                if registered.module.name in modules:
+                    await self._claim(registered)
+
+    async def round(self, *, fresh: bool = True) -> float:
+        """Claims once around. Returns in how many seconds to look again, with a `fresh` look, if nothing else happens.
+
+        Without `fresh`, only attempts have ended since the last round.
+        """
+        now_s = asyncio.get_running_loop().time()
+        self._fresh = fresh
+        if fresh:
+            self._waiting, self._looked_at_s = await self._ledger.waiting(), now_s
+        if not self._waiting or self._low_on_disk():
             return LOOK_AGAIN_S
-        again_s = LOOK_AGAIN_S
-        self.tripped = False
+        again_s, passed_s = LOOK_AGAIN_S, now_s - self._looked_at_s
+        self.tripped = self.short = False
         for registered in self._in_turn():
-            due_s = waiting.get(registered.module.name)
+            due_s = self._waiting.get(registered.module.name)
             if due_s is None:
                 continue
-            again_s = min(again_s, due_s if due_s > 0 else await self._claim(registered))
+            if due_s > registered.module.retries.backoff_most_s:  # the clock was set back; the claim knows what to do
+                due_s = 0.0
+            again_s = min(again_s, max(0.0, due_s - passed_s) if due_s > 0 else await self._claim(registered))
         return again_s
 
     def _in_turn(self) -> list[Registered]:
@@ -103,15 +138,18 @@ class Claims:
         room = self._room(module)
         if room <= 0 or allowed.most == 0:
             return allowed.again_s or LOOK_AGAIN_S
-        jobs = await self._ledger.claim(self._request(registered.revision, executor, room, allowed.most))
+        request = self._request(registered.revision, executor, room, allowed.most)
+        jobs = await self._ledger.claim(request)
         for job in jobs:
             self._running.submitting.add((job.id, job.attempt))
             self._running.add(job, module.provider)
             self._slots[module.provider].take(job.id, job.attempt, module.resources)
         for job in jobs:
             await self._submit(job, executor)
-        # With some claimed, the next look tells when the rest is due.
-        return 0.0 if jobs else LOOK_AGAIN_S
+        self.short = self.short or len(jobs) < request.most
+        if len(jobs) == request.most or (not jobs and self._fresh):
+            return LOOK_AGAIN_S
+        return 0.0  # some were due, and that was all: a look tells when the rest is
 
     def _room(self, module: Module) -> int:
         sharers = [o.id for o in self._owners if module.name in o.modules]
@@ -127,7 +165,9 @@ class Claims:
             scope=executor.guarantees.scope,
             revision=revision.id,
             deadline_s=module.start_timeout_s + module.timeout_s + module.grace_s + COMMIT_SLACK_S,
-            module_most=most,
+            # Counted over all owners: after a change of membership older jobs run beyond their owners' shares.
+            module_most=module.concurrency if most is None else min(most, module.concurrency),
+            delay_most_s=module.retries.backoff_most_s,
             gpus_each=module.resources.gpu,
             devices=executor.devices,
         )

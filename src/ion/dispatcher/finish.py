@@ -55,7 +55,7 @@ Observer = Callable[[Progress], None]
 
 
 class Finish:
-    """Settles ended attempts for one dispatcher."""
+    """Settles ended attempts for one dispatcher. `committed` is handed the jobs whose results were decided here."""
 
     def __init__(
         self,
@@ -66,9 +66,11 @@ class Finish:
         owner: str,
         observe: Observer,
         final: Callable[[Job], bool] = lambda _: False,
+        committed: Callable[[Job], None] | None = None,
     ) -> None:
         self._ledger, self._documents, self._blobs = ledger, documents, blobs
         self._owner, self._observe, self._final = owner, observe, final
+        self._committed = committed
         self._untold: dict[Handle, Progress] = {}
         self.giving_up = False
 
@@ -80,21 +82,30 @@ class Finish:
         Returns:
             False if the attempt is another living dispatcher's to settle: then it is left as it is.
         """
+        if ours := await self.settle(status, job):
+            await self.clear(status, executor)
+        return ours
+
+    async def settle(self, status: Status, job: Job | None = None) -> bool:
+        """The first half of `finish`."""
         ours = True
 
-        async def carry() -> None:
+        async def decide_it() -> None:
             nonlocal ours
-            if ours := await self._decide(status, job):
-                await executor.remove(status.handle)
+            ours = await self._decide(status, job)
 
-        await persist(carry, f"settling job {status.handle.job}")
+        await persist(decide_it, f"settling job {status.handle.job}")
         return ours
+
+    async def clear(self, status: Status, executor: Executor) -> None:
+        """The second half of `finish`."""
+        await persist(lambda: executor.remove(status.handle), f"clearing up after job {status.handle.job}")
 
     async def _decide(self, status: Status, known: Job | None) -> bool:
         """Whether the attempt is over, for whatever reason."""
         attempt = status.handle.attempt
         if known is not None and status.phase is Phase.SUCCEEDED:
-            await self._commit(known, status)
+            await self._commit(known, status, self._committed)
             return True
         try:
             job = await self._ledger.get(status.handle.job)
@@ -118,16 +129,16 @@ class Finish:
             return False
         self._tell(status)
         # Nothing of it can win any more, so whatever it stored but its logs goes: somebody may have recorded them.
-        prefix = f"{job.id}/{attempt}/"
-        logs = [blob.path async for blob in self._blobs.list(prefix) if blob.path.endswith("/log.txt")]
-        await self._blobs.delete(prefix, keep=[path for path in logs if path.count("/") == LOG_DEPTH])
+        await self._blobs.delete(f"{job.id}/{attempt}/", keep=_is_log)
         return True
 
-    async def _commit(self, job: Job, status: Status) -> None:
+    async def _commit(self, job: Job, status: Status, then: Callable[[Job], None] | None = None) -> None:
         manifest = status.manifest
         if manifest is None:
             raise UnavailableError(f"the executor told no manifest of job {job.id}")
-        if await self._ledger.commit(job.id, status.handle.attempt, manifest):
+        if await self._ledger.commit(job.id, status.handle.attempt, manifest, by=self._owner if then else ""):
+            if then is not None:
+                then(msgspec.structs.replace(job, state=State.COMMITTED, manifest=manifest, cursor=0, log=manifest.log))
             self._observe(Progress(job=job, step=Step.COMMITTED, manifest=manifest, log=manifest.log))
             return
         log.warning("job %s: execution %s came too late; its results are dropped", job.id, manifest.execution)
@@ -154,6 +165,11 @@ class Finish:
         revision = await self._ledger.revision(job.module, job.revision)
         now = await self._ledger.now()
         return decide(job, failure, revision.module, now=now, chance=random.random())  # noqa: S311  jitter
+
+
+def _is_log(path: str) -> bool:
+    """Whether a blob is an execution's log; a module's own file of that name lies deeper."""
+    return path.endswith("/log.txt") and path.count("/") == LOG_DEPTH
 
 
 def _has_won(job: Job, attempt: int) -> bool:

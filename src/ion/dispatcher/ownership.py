@@ -1,7 +1,8 @@
 """Who owns what: one row with a beat for each dispatcher, not a lease for each job.
 
 A dispatcher is dead when its beat has stood still for `lease_s` on the observer's own monotonic clock (clocks that jump
-decide nothing), or at once when the lock it holds on this host is free. What it owned is taken over.
+decide nothing), or at once when the lock it holds on this host is free. What it owned is taken over. While the ledger
+is away nobody can beat; whoever could not look counts anew.
 """
 
 import fcntl
@@ -14,6 +15,7 @@ from typing import Self
 
 import msgspec
 
+from ion.errors import UnavailableError
 from ion.model.job import Job
 from ion.ports.ledger import Ledger, Owner
 
@@ -78,7 +80,11 @@ class Ownership:
         Returns:
             The running jobs taken over.
         """
-        self.owners = await self._ledger.beat(self.me)
+        try:
+            self.owners = await self._ledger.beat(self.me)
+        except UnavailableError:
+            self._seen.clear()  # while nobody could beat nobody stood still: leases begin anew with the next look
+            raise
         dead = [owner.id for owner in self.owners if owner.id != self.me.id and self._is_ours_to_adopt(owner)]
         self._forget_gone()
         if not dead:

@@ -5,9 +5,10 @@ past its lease are all mended the same way. Before it calls an attempt lost it l
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ion.dispatcher.claim import Running
+from ion.dispatcher.deadlines import Deadlines, plausible_elapsed_s
 from ion.dispatcher.retry import decide
 from ion.model.job import Failure, FailureClass, Job, State
 from ion.ports.executor import Executor, Handle, Handler, Phase, Status
@@ -16,6 +17,7 @@ from ion.ports.ledger import Cancel, JobFilter, Ledger, Outcome
 log = logging.getLogger(__name__)
 
 BATCH = 500
+LATE = Failure(kind=FailureClass.TIMEOUT, message="the attempt did not end by its deadline")
 LOST = Failure(kind=FailureClass.LOST, message="the attempt was lost with its dispatcher or host")
 
 
@@ -23,7 +25,8 @@ class Reconciler:
     """Compares for one dispatcher.
 
     What it finds ended is handed to `finish`, what it finds running to `started`, with its provider; `finishing` tells
-    whether that is being done for an attempt already, and `forget` gives up what is not ours to watch.
+    whether that is being done for an attempt already, and `forget` gives up what is not ours to watch. `patience_s` is
+    how long an attempt of another's has to stay overdue.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Reconciler:
         handler: Handler,
         *,
         owner: str,
+        patience_s: float,
         finish: Callable[[Status, Executor], None],
         started: Callable[[Job, str], None] = lambda _job, _provider: None,
         finishing: Callable[[Handle], bool] = lambda _: False,
@@ -41,6 +45,7 @@ class Reconciler:
     ) -> None:
         self._ledger, self._executors, self._running = ledger, executors, running
         self._handler, self._owner, self._finish = handler, owner, finish
+        self._deadlines = Deadlines(ledger, running, owner=owner, patience_s=patience_s)
         self._started, self._finishing, self._forget = started, finishing, forget or running.drop
 
     async def recover(self, adopted: Sequence[Job]) -> None:
@@ -54,7 +59,8 @@ class Reconciler:
                 if status.final:
                     self._finish(status, executor)
                 elif key in ours:
-                    self._running.add(ours[key], provider)
+                    elapsed_s = plausible_elapsed_s(ours[key], await self._ledger.now())
+                    self._running.add(ours[key], provider, elapsed_s=elapsed_s)
                     self._started(ours[key], provider)
         for job in adopted:
             if (job.id, job.attempt) not in found:
@@ -73,7 +79,7 @@ class Reconciler:
         for key, (job, provider) in list(self._running.jobs.items()):
             if key not in mine:
                 await self._end_stray(job, self._executors[provider])
-        await self._end_overdue()
+        await self._end_late(mine.values())
 
     async def cancel_marked(self) -> None:
         """Ends the attempts of jobs that a person cancelled."""
@@ -90,8 +96,8 @@ class Reconciler:
             )
             which = JobFilter(module=module, states=(State.WAITING,))
             while jobs := (await self._ledger.query(which, most=BATCH)).jobs:
-                for job in jobs:
-                    await self._ledger.bury(job.id, failure, actor="dispatcher")
+                if not any([await self._ledger.bury(job.id, failure, actor="dispatcher") for job in jobs]):
+                    break  # its module has come back
 
     async def _check(self, job: Job) -> None:
         """What was submitted has to be known to its executor until it is settled."""
@@ -134,9 +140,9 @@ class Reconciler:
         matching = (e for e in self._executors.values() if e.guarantees.scope == job.scope)
         return next(matching, next(iter(self._executors.values())))
 
-    async def _cancel(self, job: Job) -> None:
+    async def _cancel(self, job: Job, failure: Failure | None = None) -> None:
         if (found := self._running.jobs.get((job.id, job.attempt))) is not None:
-            await self._executors[found[1]].cancel(Handle(scope=job.scope, job=job.id, attempt=job.attempt))
+            await self._executors[found[1]].cancel(Handle(scope=job.scope, job=job.id, attempt=job.attempt), failure)
 
     async def _end_stray(self, job: Job, executor: Executor) -> None:
         """The ledger no longer gives us this attempt: we were taken for dead, or it is settled. It cannot win."""
@@ -154,12 +160,8 @@ class Reconciler:
         log.warning("job %s attempt %d is no longer ours; its processes are ended", job.id, job.attempt)
         await executor.cancel(handle)
 
-    async def _end_overdue(self) -> None:
-        for job in await self._ledger.overdue(BATCH):
-            failure = Failure(kind=FailureClass.TIMEOUT, message="the attempt did not end by its deadline")
-            key = (job.id, job.attempt)
-            if key in self._running.jobs:
-                handle = Handle(scope=job.scope, job=job.id, attempt=job.attempt)
-                await self._executors[self._running.jobs[key][1]].cancel(handle, failure)
-            elif job.owner != self._owner:
-                await self._settle_for_owner(job, failure)
+    async def _end_late(self, mine: Iterable[Job]) -> None:
+        for job in await self._deadlines.own_late(mine):
+            await self._cancel(job, LATE)
+        for job in await self._deadlines.others_late():
+            await self._settle_for_owner(job, LATE)

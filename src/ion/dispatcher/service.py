@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,10 +16,12 @@ from ion.dispatcher.admit import Admissions
 from ion.dispatcher.backoff import Backoff, persist
 from ion.dispatcher.claim import Claims, Running
 from ion.dispatcher.finish import Finish, Observer, Progress, Step
+from ion.dispatcher.lull import Lull
 from ion.dispatcher.ownership import LockFile, Ownership
 from ion.dispatcher.reconcile import Reconciler
 from ion.dispatcher.relay import Relay
 from ion.dispatcher.slots import Slots
+from ion.dispatcher.tasks import Tasks
 from ion.errors import IonError, UnavailableError, UnsupportedError
 from ion.model.ids import new_id
 from ion.model.job import Failure, FailureClass, Job
@@ -27,13 +29,15 @@ from ion.model.module import Resources
 from ion.ports.blobs import Blobs
 from ion.ports.bus import Bus
 from ion.ports.documents import Documents
-from ion.ports.executor import Executor, Handle, Handler, Status
+from ion.ports.executor import Executor, Handle, Handler, Phase, Status
 from ion.ports.ledger import Changes, Ledger, Owner, Registered
 
 log = logging.getLogger(__name__)
 
 ENDING_S = 30.0
-"""How long attempts that are given up may take beyond their modules' grace: killing, keeping logs, settling."""
+"""How long attempts that are given up may take beyond their modules' grace (killing, keeping logs, settling), and what
+is left to relay.
+"""
 UNSETTLED_S = 2.0
 """After how long an attempt that could not be settled is looked at again."""
 
@@ -99,7 +103,9 @@ class Dispatcher:
         self._lock = LockFile(settings.locks / f"{self.id}.lock")
         self._registered: Sequence[Registered] = ()
         self._wake = asyncio.Event()
-        self._stale = True
+        self._lull, self._commits = Lull(), Lull()
+        self._expected: set[str] = set()
+        self._stale = self._due = True
         self._stopping = False
         self._claimed = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -108,11 +114,27 @@ class Dispatcher:
         self._adopting = False
         self._early: list[tuple[Status, Executor]] = []
         self._loops: asyncio.Task[None] | None = None
-        self._group: asyncio.TaskGroup | None = None
+        self._group: Tasks | None = None
         ledger = stores.ledger
-        self._finish = Finish(ledger, stores.documents, stores.blobs, owner=self.id, observe=self._note, final=final)
         self._relay = Relay(
-            ledger, stores.documents, stores.blobs, stores.bus, owner=self.id, max_hops=settings.max_hops
+            ledger,
+            stores.documents,
+            stores.blobs,
+            stores.bus,
+            owner=self.id,
+            max_hops=settings.max_hops,
+            busy=lambda: bool(self._running.jobs),
+            lull=self._commits,
+            admitted=self._expect,
+        )
+        self._finish = Finish(
+            ledger,
+            stores.documents,
+            stores.blobs,
+            owner=self.id,
+            observe=self._note,
+            final=final,
+            committed=self._relay.take,
         )
         self._claims = Claims(
             ledger,
@@ -130,6 +152,7 @@ class Dispatcher:
             self._running,
             stores.handler,
             owner=self.id,
+            patience_s=settings.lease_s + 2 * settings.reconcile_s,
             finish=self._ended,
             started=self._found_running,
             finishing=self._finishing.__contains__,
@@ -184,9 +207,7 @@ class Dispatcher:
                 await self._relay_rest()
         finally:
             self._loops = None
-            loops.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await loops
+            await self._end(loops)
         await self._stores.ledger.retire(self.id)
 
     @property
@@ -202,7 +223,7 @@ class Dispatcher:
     # ---- loops ------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as group:
+        async with Tasks() as group:
             self._group = group
             for status, executor in self._early:
                 self._ended(status, executor)
@@ -233,33 +254,53 @@ class Dispatcher:
             try:
                 if self._stale or self._claims.tripped:
                     await self._read_registry()
-                again_s = await self._claims.round()
+                if self._expected:
+                    expected, self._expected = self._expected, set()
+                    await self._claims.claim_of(expected)
+                    await asyncio.sleep(0)  # what was claimed begins first
+                due, self._due = self._due, False
+                again_s = await self._claims.round(fresh=due)
                 backoff.fine()
             except UnavailableError as error:
+                self._due = True
                 await backoff.wait(error)
                 continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(again_s):
-                    await self._wake.wait()
+            timer = asyncio.get_running_loop().call_later(again_s, self._look)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+
+    def _expect(self, modules: Collection[str]) -> None:
+        """Children of these modules were admitted here: that is known before the ledger's news is read."""
+        self._expected |= set(modules)
+        self._wake.set()
+
+    def _look(self) -> None:
+        """More may be due than at the last look."""
+        self._due = True
+        self._wake.set()
 
     async def _hear(self) -> None:
         """Turns the ledger's news into looks."""
         async with self._stores.ledger.listen(Changes.DUE | Changes.REGISTRY | Changes.CANCEL) as news:
             self._stale = True  # what came before this was not heard
-            self._wake.set()
+            self._look()
             while True:
                 changes = await news.wait()
                 if Changes.REGISTRY in changes:
                     self._stale = True
                 if Changes.CANCEL in changes:
                     await persist(self._reconciler.cancel_marked, "cancelling jobs")
-                self._wake.set()
+                self._look()
 
     async def _watch(self, executor: Executor) -> None:
         async for statuses in executor.watch():
             for status in statuses:
                 if status.final:
                     self._ended(status, executor)
+                elif status.phase is Phase.RUNNING and len(self._running.jobs) == 1:
+                    self._lull.begin()
 
     async def _every(self, period_s: float, work: Callable[[], Coroutine[Any, Any, None]], doing: str) -> None:
         while True:
@@ -284,7 +325,7 @@ class Dispatcher:
             await self._reconciler.recover(self._adopted)
             self._adopted.clear()
         self._adopting = False
-        self._wake.set()
+        self._look()
 
     async def _reconcile(self) -> None:
         if not self._adopting:  # else what the dead have left is being recovered, or will be with the next beat
@@ -293,7 +334,7 @@ class Dispatcher:
         await self._reconciler.bury_orphaned()
 
     async def _read_registry(self) -> None:
-        self._stale = False
+        self._stale, self._due = False, True
         self._registered = await self._stores.ledger.modules()
         self._ownership.serve([r.module.name for r in self._registered if self._can_run(r)])
         self._claims.know(self._registered, self._ownership.owners)
@@ -332,7 +373,20 @@ class Dispatcher:
     async def _finish_one(self, status: Status, executor: Executor) -> None:
         try:
             job, _ = self._running.jobs.get((status.handle.job, status.handle.attempt), (None, ""))
-            if not await self._finish.finish(status, executor, job):
+            early = status.failure is None and self._claims.some_wait
+            if status.failure is None:  # what is to be released goes with its commit
+                self._commits.begin()
+            if early:  # it is over, whatever the ledger says: the next claim goes with its commit too
+                self._lull.begin()
+                self._free(status.handle)
+            if await self._finish.settle(status, job):
+                if status.failure is None or status.failure.kind is not FailureClass.INFRASTRUCTURE:
+                    if not early or self._claims.short:
+                        self._free(status.handle)
+                    await self._lull.wait()
+                # Else it may run: its submission was not answered, say. Its room is free once that is cleared away.
+                await self._finish.clear(status, executor)
+            else:
                 await asyncio.sleep(UNSETTLED_S)  # the executor tells it again until its owner has settled it
         except IonError as error:  # its state is told again, and it keeps its slot: nobody else will settle it better
             log.error("job %s cannot be settled: %s", status.handle.job, error)
@@ -341,8 +395,16 @@ class Dispatcher:
             self._forget(status.handle)
         finally:
             del self._finishing[status.handle]
-            self._running.freed.set()
-            self._wake.set()
+            self._freed()
+
+    def _free(self, handle: Handle) -> None:
+        """Others may have its room; what it left is cleared away when they have begun."""
+        self._forget(handle)
+        self._freed()
+
+    def _freed(self) -> None:
+        self._running.freed.set()
+        self._wake.set()
 
     def _forget(self, handle: Handle) -> None:
         self._running.drop(handle)
@@ -355,6 +417,14 @@ class Dispatcher:
         self._observe(progress)
 
     # ---- stopping ---------------------------------------------------------------------------------------------
+
+    async def _end(self, loops: asyncio.Task[None]) -> None:
+        if self._group is None:  # they have not begun
+            loops.cancel()
+        else:
+            await self._group.end()
+        with contextlib.suppress(asyncio.CancelledError):
+            await loops
 
     async def _drain(self, grace_s: float) -> None:
         if not await self._settled_within(grace_s, hurried=True):
@@ -378,6 +448,9 @@ class Dispatcher:
 
     async def _relay_rest(self) -> None:
         try:
-            await self._relay.drain()
+            async with asyncio.timeout(ENDING_S):
+                await self._relay.drain()
+        except TimeoutError:
+            log.warning("what is committed will be released by the next dispatcher: it takes more than %g s", ENDING_S)
         except IonError as error:
             log.warning("what is committed will be released by the next dispatcher: %s", error)

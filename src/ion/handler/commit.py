@@ -7,6 +7,8 @@ Because the prefix is nobody else's, a blob that is there already was put by an 
 was cut short: it is taken as stored. So a commit can be repeated until it succeeds.
 """
 
+import hashlib
+import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +19,15 @@ from ion.errors import ContractError, ExistsError
 from ion.handler import manifests
 from ion.handler.outputs import Output
 from ion.handler.parallel import each
-from ion.handler.reading import sha256, size_of
+from ion.handler.reading import sha256
 from ion.handler.results import TOTAL_MOST, Draft, Results, examine, read_event
 from ion.handler.workspace import OUT_DATA, disk_faults
 from ion.model.event import Event, FileRef, utc_now
 from ion.model.manifest import Manifest, ManifestRef, Usage, execution_prefix, log_path
 from ion.ports.blobs import Blobs
 from ion.ports.executor import Assignment, Workspace
+
+_EMPTY = hashlib.sha256().hexdigest()
 
 
 async def commit(
@@ -62,7 +66,7 @@ class _Storing:
         self._blobs = blobs
         self._name = (assignment.job.id, assignment.job.attempt, workspace.execution)
         self._prefix = execution_prefix(*self._name)
-        self._directory = workspace.directory
+        self._directory = os.fspath(workspace.directory)
 
     async def files(self, results: Results) -> dict[str, FileRef]:
         """Stores the files of `out/data`; what is passed on is stored already, and only gets its new name."""
@@ -79,10 +83,10 @@ class _Storing:
 
     async def _file(self, output: Output) -> FileRef:
         name = f"{OUT_DATA}/{output.path}"
-        file, blob = self._directory / name, f"{self._prefix}data/{output.path}"
+        file, blob = f"{self._directory}/{name}", f"{self._prefix}data/{output.path}"
         digest = await sha256(file, output.size, name)
         with suppress(ExistsError):  # stored by an earlier try
-            await self._blobs.put(blob, file, move=True)
+            await self._blobs.put(blob, Path(file), move=True)
         return FileRef(path=output.path, blob=blob, size=output.size, sha256=digest)
 
     async def events(self, results: Results, refs: dict[str, FileRef]) -> tuple[Event, ...]:
@@ -108,8 +112,8 @@ class _Storing:
     async def log(self, log: Path) -> FileRef:
         """Stores the log; nobody writes to it any more, and it keeps its old name for those who read it."""
         blob = log_path(*self._name)
-        size = size_of(log)
-        digest = await sha256(log, size, log.name)
+        size = os.stat(log).st_size  # noqa: PTH116
+        digest = await sha256(os.fspath(log), size, log.name) if size else _EMPTY
         with suppress(ExistsError):  # stored by an earlier try
             await self._blobs.put(blob, log, move=True)
         return FileRef(path="log.txt", blob=blob, size=size, sha256=digest)

@@ -7,7 +7,8 @@ from ion.handler.commit import commit
 from ion.handler.manifests import find
 from ion.handler.prepare import prepare
 from ion.handler.workspace import clear
-from ion.model.manifest import ManifestRef, Usage, log_path
+from ion.model.ids import new_id
+from ion.model.manifest import ManifestRef, Usage, execution_prefix, log_path
 from ion.ports.blobs import Blobs
 from ion.ports.executor import Assignment, Workspace
 
@@ -20,15 +21,24 @@ class JobHandler:
         self._host = host
 
     async def prepare(
-        self, assignment: Assignment, directory: Path, *, sees: str = "", cleared: bool = False
+        self,
+        assignment: Assignment,
+        directory: Path,
+        *,
+        execution: str = "",
+        sees: str = "",
+        cleared: bool = False,
     ) -> Workspace:
         """See the port. A `directory` that exists is refused with ExistsError.
 
         Also raises ContractError for an event that no directory can hold: a file path that leaves `in/data`, say.
         """
-        return await prepare(self._blobs, assignment, directory, sees, cleared=cleared)
+        return await prepare(self._blobs, assignment, directory, execution or new_id(), sees, cleared=cleared)
 
-    def clear(self, directory: Path) -> bool:
+    def begun(self, job: str, attempt: int, execution: str) -> None:
+        self._blobs.expect(f"{execution_prefix(job, attempt, execution)}data/")
+
+    def clear(self, directory: str) -> bool:
         return clear(directory)
 
     async def commit(
@@ -45,8 +55,8 @@ class JobHandler:
             started_at_s=started_at_s,
         )
 
-    async def keep_log(self, assignment: Assignment, execution: str, log: Path) -> str:
-        blob = log_path(assignment.job.id, assignment.job.attempt, execution)
+    async def keep_log(self, job: str, attempt: int, execution: str, log: Path) -> str:
+        blob = log_path(job, attempt, execution)
         try:
             await self._blobs.put(blob, log, move=True)
         except ExistsError:

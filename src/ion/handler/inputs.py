@@ -46,8 +46,7 @@ def check(event: Event) -> None:
 
 def note(directory: Path, event: Event) -> None:
     """Keeps beside the directory what its large inputs are, for a commit in this process or another."""
-    large = [file.path for file in event.files if file.size > HASH_INLINE or not file.sha256]
-    if large:
+    if large := _large(event):
         with disk_faults(directory):
             _beside(directory).write_bytes(msgspec.json.encode([_prepared(directory, path) for path in large]))
 
@@ -58,7 +57,7 @@ class Inputs:
     def __init__(self, directory: Path, event: Event) -> None:
         self._directory = directory
         self._refs = {file.path: file for file in event.files}
-        self._noted = {prepared.path: prepared for prepared in _recall(directory)} if event.files else {}
+        self._noted = {prepared.path: prepared for prepared in _recall(directory)} if _large(event) else {}
         self._noted_inodes = {(noted.device, noted.inode): noted for noted in self._noted.values()}
 
     @property
@@ -110,7 +109,12 @@ class Inputs:
             return True
         if not stat.S_ISREG(info.st_mode) or info.st_size != ref.size:
             return False
-        return await sha256(file, info.st_size, f"{IN_DATA}/{ref.path}") == ref.sha256
+        return await sha256(os.fspath(file), info.st_size, f"{IN_DATA}/{ref.path}") == ref.sha256
+
+
+def _large(event: Event) -> list[str]:
+    """The paths of the inputs that are noted."""
+    return [file.path for file in event.files if file.size > HASH_INLINE or not file.sha256]
 
 
 def _beside(directory: Path) -> Path:

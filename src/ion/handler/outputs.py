@@ -12,7 +12,6 @@ import os
 import posixpath
 import stat
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import msgspec
 
@@ -34,14 +33,14 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     forwards: FileRef | None = None
 
 
-async def scan(directory: Path, sees: str, inputs: Inputs) -> AsyncIterator[Output]:
+async def scan(directory: str, sees: str, inputs: Inputs) -> AsyncIterator[Output]:
     """Every file of `out/data`. Raises ContractError for what is not allowed there.
 
     `sees` is the path under which the module knew the directory: absolute links begin with it.
     """
     if not folder_exists(directory, OUT_DATA):
         return
-    for count, (path, info) in enumerate(_entries(directory / OUT_DATA), 1):
+    for count, (path, info) in enumerate(_entries(f"{directory}/{OUT_DATA}"), 1):
         if count % _TURN == 0:
             await asyncio.sleep(0)
         ref: FileRef | None
@@ -56,28 +55,28 @@ async def scan(directory: Path, sees: str, inputs: Inputs) -> AsyncIterator[Outp
         yield Output(path=path, size=ref.size if ref else info.st_size, forwards=ref)
 
 
-def _entries(top: Path) -> Iterator[tuple[str, os.stat_result]]:
+def _entries(top: str) -> Iterator[tuple[str, os.stat_result]]:
     """What lies below a folder and is not a folder, by its path from there."""
     folders = [""]
     while folders:
         folder = folders.pop()
-        with listed(top / folder, f"{OUT_DATA}/{folder}") as entries:
+        with listed(f"{top}/{folder}", f"{OUT_DATA}/{folder}") as entries:
             for entry in entries:
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if fault := fault_in(path):
                     raise ContractError(f"{OUT_DATA}/{shown(path)} cannot be kept: {fault}")
                 info = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
-                    enter(top / path, info)
+                    enter(f"{top}/{path}", info)
                     folders.append(path)
                 else:
                     yield path, info
 
 
-async def _behind(directory: Path, sees: str, path: str, inputs: Inputs) -> FileRef:
+async def _behind(directory: str, sees: str, path: str, inputs: Inputs) -> FileRef:
     """The input that a symbolic link names."""
     name = f"{OUT_DATA}/{path}"
-    target = str((directory / name).readlink())
+    target = os.readlink(f"{directory}/{name}")  # noqa: PTH115 - a string
     inside = _inside(directory, sees, posixpath.join(sees, posixpath.dirname(name), target))
     ref = None
     if inside.startswith(f"{IN_DATA}/"):
@@ -90,10 +89,10 @@ async def _behind(directory: Path, sees: str, path: str, inputs: Inputs) -> File
     return ref
 
 
-def _inside(directory: Path, sees: str, target: str) -> str:
+def _inside(directory: str, sees: str, target: str) -> str:
     """A target as a path within the directory, by its text alone; empty if it leads elsewhere."""
     plain = posixpath.normpath(target)
-    for base in (sees, str(directory), os.path.realpath(directory)):
+    for base in (sees, directory, os.path.realpath(directory)):
         inside = plain.removeprefix(f"{posixpath.normpath(base)}/")
         if inside != plain:
             return inside

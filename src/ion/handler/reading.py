@@ -9,8 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 from ion.errors import ContractError
 from ion.handler.paths import shown
@@ -37,86 +36,79 @@ def kind(info: os.stat_result) -> str:
     return _KINDS.get(stat.S_IFMT(info.st_mode), "of a strange kind")
 
 
-def folder_exists(directory: Path, name: str) -> bool:
+def folder_exists(directory: str, name: str) -> bool:
     """Whether the module left this folder, readable now. Raises ContractError if it is something else."""
     try:
-        info = (directory / name).lstat()
+        info = os.lstat(f"{directory}/{name}")
     except FileNotFoundError:
         return False
     if not stat.S_ISDIR(info.st_mode):
         raise ContractError(f"{name} is {kind(info)}, but has to be a folder")
-    enter(directory / name, info)
+    enter(f"{directory}/{name}", info)
     return True
 
 
-def enter(folder: Path, info: os.stat_result) -> None:
+def enter(folder: str, info: os.stat_result) -> None:
     """Makes sure that a folder can be listed and its files reached."""
     if info.st_mode & stat.S_IRWXU != stat.S_IRWXU and os.geteuid() in (0, info.st_uid):
-        folder.chmod(info.st_mode | stat.S_IRWXU)
+        os.chmod(folder, info.st_mode | stat.S_IRWXU)  # noqa: PTH101 - strings here: this is on every job's way
 
 
-@contextmanager
-def listed(folder: Path, name: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+def listed(folder: str, name: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
     """The entries of a folder that was entered. Raises ContractError; `name` is what it calls the folder."""
     try:
-        entries = os.scandir(folder)
+        return os.scandir(folder)
     except PermissionError as error:
         raise ContractError(
             f"{shown(name)} cannot be listed: make it readable for the user that Ion runs as"
         ) from error
-    with entries:
-        yield entries
 
 
-def size_of(file: Path) -> int:
-    """In bytes."""
-    return file.stat().st_size
-
-
-async def sha256(file: Path, size: int, name: str) -> str:
+async def sha256(file: str, size: int, name: str) -> str:
     """The hash of a regular file in hexadecimal; `name` is what a message calls it. Raises ContractError."""
     if size <= DOCUMENT:
-        with _opened(file, name) as descriptor:
-            return hashlib.sha256(os.read(descriptor, DOCUMENT + 1)).hexdigest()
+        return hashlib.sha256(_content(file, DOCUMENT + 1, name)).hexdigest()
     if size <= HASH_INLINE:
         return _hash(file, name)
     return await asyncio.to_thread(_hash, file, name)
 
 
-def document(file: Path, name: str, most: int) -> bytes | None:
+def document(file: str, name: str, most: int) -> bytes | None:
     """A small file's content, None if there is no such file. Raises ContractError; `name` is what it calls it."""
     try:
-        info = file.lstat()
+        info = os.lstat(file)
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(info.st_mode):
         raise ContractError(f"{name} is {kind(info)}, but has to be a file of its own")
     if info.st_size > most:
         raise ContractError(f"{name} has {info.st_size} bytes, more than the {most} it may have")
-    with _opened(file, name) as descriptor:
-        return os.read(descriptor, info.st_size)
+    return _content(file, info.st_size, name)
 
 
-def _hash(file: Path, name: str) -> str:
-    with _opened(file, name) as descriptor, open(descriptor, "rb", closefd=False, buffering=0) as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-@contextmanager
-def _opened(file: Path, name: str) -> Iterator[int]:
+def _content(file: str, most: int, name: str) -> bytes:
+    descriptor = _opened(file, name)
     try:
-        descriptor = _descriptor(file)
-    except PermissionError as error:
-        raise ContractError(f"{shown(name)} cannot be read: make it readable for the user that Ion runs as") from error
-    try:
-        yield descriptor
+        return os.read(descriptor, most)
     finally:
         os.close(descriptor)
 
 
-def _descriptor(file: Path) -> int:
+def _hash(file: str, name: str) -> str:
+    with open(_opened(file, name), "rb", buffering=0) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _opened(file: str, name: str) -> int:
+    try:
+        return _descriptor(file)
+    except PermissionError as error:
+        raise ContractError(f"{shown(name)} cannot be read: make it readable for the user that Ion runs as") from error
+
+
+def _descriptor(file: str) -> int:
     try:
         return os.open(file, _FLAGS)
     except PermissionError:
-        file.chmod(0o600)
+        os.chmod(file, 0o600)  # noqa: PTH101 - as above
         return os.open(file, _FLAGS)

@@ -10,7 +10,6 @@ import asyncio
 import os
 import posixpath
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NoReturn
 
 import msgspec
@@ -68,28 +67,28 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
 async def examine(assignment: Assignment, workspace: Workspace) -> Results:
     """Reads everything in `out/`. Raises ContractError at the first fault."""
-    directory = workspace.directory
+    directory = os.fspath(workspace.directory)
     if not folder_exists(directory, "out"):
         raise ContractError("out is gone: a module may leave it empty, but must leave the folder")
-    inputs = Inputs(directory, assignment.job.event)
-    sees = workspace.environment.get("ION_DIR") or os.fspath(directory)
+    inputs = Inputs(workspace.directory, assignment.job.event)
+    sees = workspace.environment.get("ION_DIR") or directory
     outputs = {output.path: output async for output in scan(directory, sees, inputs)}
-    raw = document(directory / INSIGHTS, INSIGHTS, INSIGHTS_MOST)
+    raw = document(f"{directory}/{INSIGHTS}", INSIGHTS, INSIGHTS_MOST)
     insights = () if raw is None else parse_insights(INSIGHTS, raw)
     drafts = await _Events(assignment, directory, outputs, inputs).read(room=TOTAL_MOST - len(raw or b""))
     return Results(outputs=outputs, drafts=drafts, insights=insights)
 
 
-def read_event(directory: Path, file: str) -> Raised:
+def read_event(directory: str, file: str) -> Raised:
     """One event file. Raises ContractError."""
     name = f"{OUT_EVENTS}/{shown(file)}"
-    return parse_event(name, document(directory / OUT_EVENTS / file, name, EVENT_FILE_MOST) or b"")
+    return parse_event(name, document(f"{directory}/{OUT_EVENTS}/{file}", name, EVENT_FILE_MOST) or b"")
 
 
 class _Events:
     """The event files of one job."""
 
-    def __init__(self, assignment: Assignment, directory: Path, outputs: dict[str, Output], inputs: Inputs) -> None:
+    def __init__(self, assignment: Assignment, directory: str, outputs: dict[str, Output], inputs: Inputs) -> None:
         self._job = assignment.job
         self._module = assignment.revision.module
         self._directory = directory
@@ -183,11 +182,11 @@ class _Events:
             raise ContractError(f"{name} cannot be raised: {error}") from error
 
 
-def _event_files(directory: Path) -> list[str]:
+def _event_files(directory: str) -> list[str]:
     """The names of the event files, in order. What else lies there would be lost unseen, so it is refused."""
     if not folder_exists(directory, OUT_EVENTS):
         return []
-    with listed(directory / OUT_EVENTS, OUT_EVENTS) as entries:
+    with listed(f"{directory}/{OUT_EVENTS}", OUT_EVENTS) as entries:
         names = []
         for entry in entries:
             name = f"{OUT_EVENTS}/{shown(entry.name)}"

@@ -26,6 +26,11 @@ INSIGHTS = "out/insights.json"
 _READ = 0o755
 _WRITE = 0o777
 _FOLDERS = {"": _READ, "in": _READ, IN_DATA: _READ, "out": _WRITE, OUT_DATA: _WRITE, OUT_EVENTS: _WRITE}
+_INSIDE = {
+    name: {other.rpartition("/")[2] for other in _FOLDERS if other and other.rpartition("/")[0] == name}
+    for name in _FOLDERS
+}
+_DOCUMENTS = ("eventmeta.json", "event.json")
 _CLEARED_MOST = 256
 """Files: as many are removed at once, in a few milliseconds."""
 
@@ -33,7 +38,7 @@ _CLEARED_MOST = 256
 def build(directory: Path, event: Event, *, cleared: bool = False) -> None:
     """Makes the directory, without the event's files but with room for them. Raises ExistsError, UnavailableError.
 
-    With `cleared` its folders are there already.
+    With `cleared` its folders are there already, and its documents perhaps, to be written anew.
     """
     with disk_faults(directory):
         top = os.fspath(directory)
@@ -41,8 +46,11 @@ def build(directory: Path, event: Event, *, cleared: bool = False) -> None:
             _make(top)
         for name in _parents(file.path for file in event.files):
             _folder(f"{top}/{IN_DATA}/{name}", _READ)
-        _document(f"{top}/in/eventmeta.json", msgspec.json.encode(key_values(event.data)))
-        _document(f"{top}/in/event.json", codec.encode(event))
+        for name, content in zip(
+            _DOCUMENTS, (msgspec.json.encode(key_values(event.data)), codec.encode(event)), strict=True
+        ):
+            if not (cleared and _rewritten(f"{top}/in/{name}", content)):
+                _written(f"{top}/in/{name}", content)
 
 
 def _make(top: str) -> None:
@@ -54,27 +62,33 @@ def _make(top: str) -> None:
         _folder(f"{top}/{name}" if name else top, mode)
 
 
-def clear(directory: Path) -> bool:
-    """Empties a directory for another attempt. False, with some of it gone perhaps, if it is not as it was made."""
-    top, files = os.fspath(directory), []
+def clear(directory: str) -> bool:
+    """Empties a directory for another attempt. False, with some of it gone perhaps, if it is not as it was made.
+
+    The documents of `in/` stay, if they are, for the next ones to be written over them: files are dear to make.
+    """
+    room = _CLEARED_MOST
     try:
         for name, mode in _FOLDERS.items():
-            folder = f"{top}/{name}" if name else top
-            if stat.S_IMODE(os.lstat(folder).st_mode) != mode:
+            folder = f"{directory}/{name}" if name else directory
+            if os.lstat(folder).st_mode != stat.S_IFDIR | mode:
                 return False
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if not entry.is_dir(follow_symlinks=False):
-                        files.append(entry.path)
-                    elif (f"{name}/{entry.name}" if name else entry.name) not in _FOLDERS:
-                        return False
-            if len(files) > _CLEARED_MOST:
+            files = [file for file in os.listdir(folder) if file not in _INSIDE[name]]  # noqa: PTH208 - as above
+            room -= len(files)
+            if room < 0:
                 return False
-        for file in files:
-            os.unlink(file)  # noqa: PTH108
+            for file in files:
+                if not (name == "in" and file in _DOCUMENTS and _as_made(f"{folder}/{file}")):
+                    os.unlink(f"{folder}/{file}")  # noqa: PTH108 - refuses a folder, which is none of ours
     except OSError:  # a folder is missing or closed, a file cannot be removed
         return False
     return True
+
+
+def _as_made(file: str) -> bool:
+    """Whether nobody did anything to a document but write to it."""
+    info = os.lstat(file)
+    return info.st_mode == stat.S_IFREG | 0o644 and info.st_nlink == 1 and info.st_uid == os.geteuid()
 
 
 def environment(assignment: Assignment, sees: str) -> Mapping[str, str]:
@@ -110,15 +124,33 @@ def _folder(folder: str, mode: int) -> None:
     os.chmod(folder, mode)  # noqa: PTH101 - whatever the umask is
 
 
-def _document(file: str, content: bytes) -> None:
+def _written(file: str, content: bytes) -> None:
     descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     try:
         os.fchmod(descriptor, 0o644)
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        _fill(descriptor, content)
     finally:
         os.close(descriptor)
+
+
+def _rewritten(file: str, content: bytes) -> bool:
+    """Writes over a document that `clear` left; False if it left none."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        _fill(descriptor, content)
+        os.ftruncate(descriptor, len(content))
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _fill(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _parents(paths: Iterable[str]) -> list[str]:

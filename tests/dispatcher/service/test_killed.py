@@ -150,8 +150,8 @@ async def test_a_takeover_that_is_disturbed_is_completed(site: "Site") -> None:
         guard_links=False,
     )
     try:
-        async with executor, site.dispatching(executor=executor, lease_s=0.3):
-            job = await abandoned(site)
+        async with executor, site.dispatching(executor=executor, lease_s=3.0):
+            job = await abandoned(site)  # within the lease: an owner that only runs a job is adopted after it
             executor.fails = 1
             dead = Owner(id="dead", scope="", host=socket.gethostname(), pid=0, lock="/nowhere/dead.lock")
             await site.stores.ledger.beat(dead)

@@ -1,11 +1,18 @@
 """The end of a dispatcher: it claims no more, lets running jobs end, then gives them up, and burns nothing."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
+from ion.adapters.bus.sqlite import SqliteBus
+from ion.adapters.ledger.sqlite import SqliteLedger
+from ion.adapters.sqlite.database import Database
+from ion.dispatcher import service, tasks
 from ion.dispatcher.finish import Step
+from ion.model.event import Event
 from ion.model.job import Job, State
 from ion.ports.ledger import Owner
 from ion.testing.local import left_of
@@ -158,3 +165,60 @@ async def test_one_that_stopped_is_nobodys_peer_any_more(site: "Site") -> None:
         assert await owners(site) == []
         await dispatcher.stop()
     assert list((site.store / "run").iterdir()) == []
+
+
+class Swallowing(SqliteLedger):
+    """A ledger whose client answers once as if it had not been cancelled."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.asked = asyncio.Event()
+        self.swallowed = 0
+
+    async def running(self, owner: str) -> Sequence[Job]:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.swallowed += 1
+            if self.swallowed > 1:
+                raise
+        return await super().running(owner)
+
+
+async def test_it_ends_though_a_client_swallows_a_cancellation(site: "Site", monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop that went on for it is cancelled again, and nothing is left of it."""
+    monkeypatch.setattr(tasks, "AGAIN_S", 0.2)
+    async with Database(site.store / "ion.db") as database:
+        ledger = Swallowing(database)
+        stores = msgspec.structs.replace(site.stores, ledger=ledger)
+        async with site.dispatching(stores=stores, reconcile_s=0.01) as dispatcher:
+            await ledger.asked.wait()
+            await dispatcher.stop()
+            assert ledger.swallowed >= 1
+            assert [task for task in asyncio.all_tasks() if task.get_name() in ("reconcile", "dispatcher")] == []
+            assert await owners(site) == []
+
+
+class Mute(SqliteBus):
+    """A bus that does not answer."""
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_what_cannot_be_relayed_in_time_is_left_to_the_next(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its bus never answers it ends, and the job stays committed until another releases it."""
+    monkeypatch.setattr(service, "ENDING_S", 0.2)
+    await site.module("detect", A_FACE, emits=["face"])
+    async with Database(site.store / "ion.db") as database:
+        stores = msgspec.structs.replace(site.stores, bus=Mute(database))
+        async with site.dispatching(stores=stores) as dispatcher:
+            event = await site.photo()
+            await site.reached(event, State.COMMITTED)
+            await dispatcher.stop()
+    assert (await site.job(event)).state is State.COMMITTED
+    async with site.dispatching():
+        assert await site.quiet(event) == {("detect", State.RELEASED): 1}
