@@ -94,11 +94,8 @@ class Clearing:
             return
         doomed = frozenset(blob.path for blob in gone)
         for prefix in dict.fromkeys(execution_of(path) for path in doomed):
-            await self.delete_execution(prefix, keep=[p for p in await self._below(prefix) if p not in doomed])
+            await self.delete_only(prefix, doomed)
 
-    async def delete_execution(self, prefix: str, *, keep: Collection[str]) -> None:
-        """Deletes what an execution stored, but for some."""
-        await self._blobs.delete(prefix, keep=list(keep))
-
-    async def _below(self, prefix: str) -> list[str]:
-        return [blob.path async for blob in self._blobs.list(prefix)]
+    async def delete_only(self, prefix: str, doomed: Collection[str]) -> None:
+        """Deletes what an execution stored, as far as it is among these."""
+        await self._blobs.delete(prefix, keep=lambda path: path not in doomed)

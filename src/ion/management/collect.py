@@ -74,9 +74,9 @@ class Collector:
                 await asyncio.sleep(0)  # reading a flow's counts waits for nothing: others get their turn here
         strays = size = 0
         async for stray in find_strays(stores.ledger, stores.documents, stores.blobs, self._clock):
-            strays, size = strays + stray.blobs, size + stray.size
+            strays, size = strays + len(stray.paths), size + stray.size
             if not dry:
-                await clearing.delete_execution(stray.prefix, keep=stray.keep)
+                await clearing.delete_only(stray.prefix, stray.paths)
         return Collected(
             jobs=expiry.jobs,
             blobs=clearing.blobs,

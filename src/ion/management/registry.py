@@ -1,10 +1,14 @@
 """Putting modules into the registry, so that running dispatchers pick them up."""
 
+import logging
 from collections.abc import Sequence
 
+from ion.errors import UnavailableError
 from ion.model.module import Module, revise
 from ion.ports.bus import Bus
 from ion.ports.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 
 async def apply_modules(
@@ -20,8 +24,9 @@ async def apply_modules(
         The names that changed or were removed.
     """
     if bus.guarantees.store != ledger.guarantees.store:
+        subscribed = {r.module.group: {s.type for s in r.module.on} for r in await ledger.modules()}
         for module in modules:
-            await bus.ensure(sorted({s.type for s in module.on}), [module.group])
+            await _subscribe(bus, module, subscribed.get(module.group, set()))
     changed = list(await ledger.apply([revise(module) for module in modules], actor))
     kept = {module.name for module in modules}
     origins = {module.origin for module in modules}
@@ -32,6 +37,17 @@ async def apply_modules(
             await ledger.remove(module.name, actor)
             changed.append(module.name)
     return changed
+
+
+async def _subscribe(bus: Bus, module: Module, already: set[str]) -> None:
+    """A bus that is away keeps nobody from starting whose subscriptions were made before: receiving waits for it."""
+    topics = {s.type for s in module.on}
+    try:
+        await bus.ensure(sorted(topics), [module.group])
+    except UnavailableError as error:
+        if not topics <= already:
+            raise
+        log.warning("module %s is started without its bus: %s", module.name, error)
 
 
 async def lift_breakers(ledger: Ledger, modules: Sequence[str], actor: str) -> None:

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from ion.dispatcher.backoff import Backoff
 from ion.dispatcher.breaker import allowance
+from ion.errors import UnavailableError
 from ion.management.report_text import many
 from ion.model.event import FileRef
 from ion.model.job import Job, State
@@ -41,11 +43,23 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def until_quiet(ledger: Ledger, correlation_id: str) -> str:
-    """Waits until no job of the flow is open, or none can go on.
+    """Waits until no job of the flow is open, or none can go on; a ledger that is away is waited for.
 
     Returns:
         Empty if the flow is quiet, else one sentence that says what holds it up.
     """
+    backoff = Backoff("following the flow")
+    while True:
+        try:
+            found = await _until_quiet(ledger, correlation_id)
+        except UnavailableError as error:
+            await backoff.wait(error)
+        else:
+            backoff.fine()
+            return found
+
+
+async def _until_quiet(ledger: Ledger, correlation_id: str) -> str:
     async with ledger.listen(Changes.ENDED | Changes.REGISTRY) as news:
         while (now_open := await ledger.open(correlation_id)).total:
             if stuck := await _stuck(ledger, correlation_id, now_open):

@@ -21,12 +21,11 @@ BATCH = 500
 
 
 class Stray(msgspec.Struct, frozen=True, kw_only=True):
-    """What of one execution nobody needs: its prefix, how many blobs, their bytes, and those to keep beside them."""
+    """What of one execution nobody needs: its prefix, the paths, their bytes in all."""
 
     prefix: str
-    blobs: int
+    paths: frozenset[str]
     size: int
-    keep: tuple[str, ...]
 
 
 async def find_strays(
@@ -54,13 +53,10 @@ async def _second_look(prefix: str, owners: Owners, blobs: Blobs, clock: Callabl
     stored = [blob async for blob in blobs.list(prefix)]
     if not all(_is_old(blob.modified_s, clock) for blob in stored):
         return None
-    keep = [blob.path for blob in stored if await owners.need(blob.path)]
-    left = len(stored) - len(keep)
+    left = [blob for blob in stored if not await owners.need(blob.path)]
     if not left:
         return None
-    kept = frozenset(keep)
-    size = sum(blob.size for blob in stored if blob.path not in kept)
-    return Stray(prefix=prefix, blobs=left, size=size, keep=tuple(keep))
+    return Stray(prefix=prefix, paths=frozenset(blob.path for blob in left), size=sum(blob.size for blob in left))
 
 
 def _is_old(modified_s: float, clock: Callable[[], float]) -> bool:

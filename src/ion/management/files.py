@@ -1,0 +1,121 @@
+"""The files of a job, for people: what they are, links to open them by, and the folder that the module saw."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+import msgspec
+
+from ion.errors import ConflictError, NotFoundError, UnavailableError
+from ion.handler.reading import sha256
+from ion.management.jobs import results_of
+from ion.model.event import FileRef
+from ion.model.job import Job
+from ion.model.module import Revision
+from ion.model.record import Kind, Record
+from ion.ports.blobs import Blobs
+from ion.ports.executor import Assignment, Handler
+from ion.ports.ledger import Ledger
+
+LINK_TTL_S = 3600.0
+
+
+class JobFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file: `role` is in, out or log. `link` can be opened without credentials for a while; empty if it is gone."""
+
+    role: str
+    path: str
+    size: int
+    sha256: str
+    uri: str
+    link: str = ""
+
+
+async def files_of(job: Job, blobs: Blobs, *, ttl_s: float = LINK_TTL_S) -> Sequence[JobFile]:
+    """What the job got and, once it is committed, what it left; links hold for `ttl_s` seconds."""
+    results = await results_of(job, blobs)
+    refs = [("in", ref) for ref in job.event.files]
+    if results is not None:
+        refs += [("out", ref) for ref in results.files]
+        refs += [("log", results.log)] if results.log else []
+    return [await _shown(role, ref, blobs, ttl_s) for role, ref in refs]
+
+
+async def _shown(role: str, ref: FileRef, blobs: Blobs, ttl_s: float) -> JobFile:
+    link = await _link(ref.blob, blobs, ttl_s)
+    return JobFile(role=role, path=ref.path, size=ref.size, sha256=ref.sha256, uri=blobs.uri(ref.blob), link=link or "")
+
+
+async def pull(job: Job, folder: Path, *, ledger: Ledger, blobs: Blobs, handler: Handler, outputs: bool) -> Path:
+    """Makes `folder`, which must not exist, the directory that the job's module sees, with copies of its files.
+
+    With `outputs`, what the job left is in `out/data`.
+
+    Raises:
+        ExistsError: the folder is there. NotFoundError: a file, or the module, is gone. ConflictError: outputs are
+            asked for and there are none.
+    """
+    results = await results_of(job, blobs) if outputs else None
+    if outputs and results is None:
+        raise ConflictError(f"job {job.id} is {job.state} and has left nothing: pull it without its outputs")
+    revision = await _revision(job, ledger)
+    workspace = await handler.prepare(Assignment(job=job, revision=revision), folder)
+    linked = set(workspace.linked)
+    for ref in job.event.files:
+        place = folder / "in/data" / ref.path
+        if place in linked:  # the store's own file, which nobody may change
+            place.unlink()
+            await blobs.get(ref.blob, place, private=True)
+    for ref in results.files if results else ():
+        place = folder / "out/data" / ref.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        await blobs.get(ref.blob, place, private=True)
+        await _verify(ref, place)
+    return folder
+
+
+async def _verify(ref: FileRef, place: Path) -> None:
+    if (came := await sha256(str(place), ref.size, ref.path)) != ref.sha256:
+        raise UnavailableError(
+            f"the file '{ref.path}' is not what the job left: its sha256 is {came}, where {ref.sha256} was committed"
+        )
+
+
+async def _revision(job: Job, ledger: Ledger) -> Revision:
+    """What the job runs, or would if it were claimed now."""
+    if job.revision:
+        return await ledger.revision(job.module, job.revision)
+    for registered in await ledger.modules():
+        if registered.module.name == job.module:
+            return registered.revision
+    raise NotFoundError(f"job {job.id} belongs to no module ({job.module}): pull a job that one of its events started")
+
+
+async def with_links(record: Record, blobs: Blobs, *, ttl_s: float = LINK_TTL_S) -> Record:
+    """The record with links in place of the URIs of its blobs, where those cannot be opened without credentials."""
+    if blobs.guarantees.local or record.context.document_type is Kind.INSIGHT:
+        return record
+    body = dict(record.body)
+    if record.context.document_type is Kind.MODULE_LOGS:
+        body["logs"] = await _renewed(body["logs"], blobs, ttl_s)
+    else:
+        files = set(body["files"])
+        body["data"] = [
+            {**pair, "value": await _renewed(pair["value"], blobs, ttl_s)} if pair["key"] in files else pair
+            for pair in body["data"]
+        ]
+    return msgspec.structs.replace(record, body=body)
+
+
+async def _renewed(uri: str, blobs: Blobs, ttl_s: float) -> str:
+    base = blobs.uri("x").removesuffix("x")
+    if not uri.startswith(base):  # a key of the data that is called like a file, or a blob of an earlier store
+        return uri
+    return await _link(unquote(uri.removeprefix(base)), blobs, ttl_s) or uri
+
+
+async def _link(path: str, blobs: Blobs, ttl_s: float) -> str | None:
+    try:
+        return await blobs.link(path, ttl_s)
+    except NotFoundError:  # retention took it
+        return None
