@@ -299,7 +299,10 @@ def test_a_flow_that_cannot_be_judged_keeps_everything(bench: "Bench", flow: Eve
     import sqlite3
 
     with sqlite3.connect(bench.store / "ion.db") as connection:
-        connection.execute("UPDATE jobs SET manifest = json_remove(manifest, '$.inline') WHERE module = 'count'")
+        connection.execute(
+            "UPDATE manifests SET body = json_remove(body, '$.inline')"
+            " WHERE job IN (SELECT seq FROM jobs WHERE module = 'count')"
+        )
     connection.close()
     keep(bench, Retention(intermediates_s=NOW))
     before = names(bench)

@@ -25,9 +25,8 @@ def test_a_run_that_was_killed_is_finished_by_the_next(here: "Folder") -> None:
     """Without --event `ion run` takes up the open flow: the lost attempt is made again, and nothing is doubled."""
     here.pipeline(TWO)
     program = here.start("run", "--event", "photo")
-    until(lambda: len(here.begun()) == 1)
+    until(lambda: len(here.begun()) == 1 and states(here) == [("cli", "released"), ("detect", "running")])
     program.kill()
-    assert states(here) == [("cli", "released"), ("detect", "running")]
     here.go()
     ended = here.run()
     assert "going on with 1 open flow\n" in ended.err

@@ -20,10 +20,8 @@ if TYPE_CHECKING:  # heavy: only commands that work on a store need them
 T = TypeVar("T")
 
 STORE_NAME = ".ion"
-DATABASE = "ion.db"
 CONFIG = ".ioncli.yaml"
 """In the home folder, unless `--config` names another."""
-"""A folder with this file in it is a store."""
 
 
 def example(*commands: str) -> str:
@@ -107,14 +105,14 @@ def in_store(work: Callable[[Place], Awaitable[T]]) -> T:
 
 def store_folder() -> Path:
     """The folder of the store that is there already; a look makes none."""
-    from ion.wiring import find_store
+    from ion.wiring import find_store, is_store
 
     chosen = click.get_current_context().find_root().params
     refuse_remote(chosen)
     folder = find_store(Path.cwd(), chosen.get("store"), os.environ)
     if folder is None:
         raise NotFoundError("there is no store here or above: run a pipeline first (`ion run`), or name one by --store")
-    if not (folder / DATABASE).is_file():
+    if not is_store(folder):
         raise NotFoundError(f"{folder} is no store: run a pipeline first (`ion run`), or name another by --store")
     return folder
 

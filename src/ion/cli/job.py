@@ -1,10 +1,14 @@
 """`ion job`: single jobs. How one looks is in job_view.py."""
 
+from pathlib import Path
+
 import click
 
 from ion.cli.context import Place, example, in_store
 from ion.cli.job_view import listing, show_job, view
-from ion.cli.output import document, raw, remark, short
+from ion.cli.output import document, here, plain, raw, remark, short, table
+from ion.management.files import files_of
+from ion.management.files import pull as pull_job
 from ion.management.flows import find_flow
 from ion.management.jobs import (
     cancel_jobs,
@@ -16,6 +20,7 @@ from ion.management.jobs import (
     results_of,
     retry_jobs,
 )
+from ion.management.report_text import size
 from ion.model.job import State
 from ion.ports.ledger import JobFilter
 
@@ -100,6 +105,45 @@ def logs(job_id: str, *, follow: bool) -> None:
             remark(f"job {short(found.id)} is {(await place.ledger.get(found.id)).state} and has logged nothing")
 
     in_store(work)
+
+
+@job.command(epilog=example("ion job files 3f2a91c0", "ion job files --links 1d --json 3f2a91c0"))
+@click.argument("job_id", metavar="ID")
+@click.option("--links", "ttl", default="1h", show_default=True, metavar="DURATION", help="How long links hold.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, with hashes and the lasting URIs.")
+def files(job_id: str, ttl: str, *, as_json: bool) -> None:
+    """List a job's files, each with a link that opens it without credentials."""
+    from ion.cli.when import lasting
+
+    within_s = lasting("--links", ttl)
+
+    async def work(place: Place) -> None:
+        found = await files_of(await find_job(place.ledger, job_id), place.blobs, ttl_s=within_s)
+        if as_json:
+            document(found)
+        else:
+            rows = [(one.role, size(one.size), plain(one.path), one.link or "(gone)") for one in found]
+            table(("", "SIZE", "FILE", "LINK"), rows)
+
+    in_store(work)
+
+
+@job.command(epilog=example("ion job pull 3f2a91c0", "ion job pull --outputs 3f2a91c0 ./look"))
+@click.argument("job_id", metavar="ID")
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--outputs", is_flag=True, help="What the job left, too.")
+def pull(job_id: str, folder: Path | None, *, outputs: bool) -> None:
+    """Copy what a job's module saw into a new folder, named after the job unless DIR says else."""
+
+    async def work(place: Place) -> Path:
+        found = await find_job(place.ledger, job_id)
+        to = (folder or Path(f"{found.module}-{short(found.id)}")).absolute()
+        stores = place.stores
+        return await pull_job(
+            found, to, ledger=stores.ledger, blobs=stores.blobs, handler=stores.handler, outputs=outputs
+        )
+
+    click.echo(here(str(in_store(work))))
 
 
 @job.command(epilog=example("ion job retry 3f2a91c0 77b01d2e"))

@@ -8,10 +8,10 @@ import click
 from ion.cli.context import Place, example, in_store
 from ion.cli.job_view import fault, standing, took
 from ion.cli.output import SUBJECT_MOST, array, plain, short
+from ion.management.files import with_links
 from ion.management.flows import find_flow, tree_of
 from ion.management.jobs import raised_nothing
 from ion.model.job import Job
-from ion.ports.documents import Documents
 
 
 @click.group(epilog=example("ion trace flow -c 81d0fe22"))
@@ -37,7 +37,7 @@ def flow(flow_id: str, *, tree: bool) -> None:
     async def work(place: Place) -> None:
         found = await find_flow(place.ledger, flow_id)
         if not tree:
-            await array(_records(place.documents, found.correlation_id))
+            await array(_records(place, found.correlation_id))
             return
         async for rails, job in tree_of(place.ledger, found.correlation_id):
             note = "raised nothing" if await raised_nothing(job, place.ledger) else ""
@@ -46,9 +46,9 @@ def flow(flow_id: str, *, tree: bool) -> None:
     in_store(work)
 
 
-async def _records(documents: Documents, correlation_id: str) -> AsyncIterator[dict[str, Any]]:
-    async for record in documents.flow(correlation_id):
-        yield record.document()
+async def _records(place: Place, correlation_id: str) -> AsyncIterator[dict[str, Any]]:
+    async for record in place.documents.flow(correlation_id):
+        yield (await with_links(record, place.blobs)).document()
 
 
 def _line(job: Job, note: str) -> str:

@@ -1,4 +1,4 @@
-"""Points in time as people type them: a time, or how long ago."""
+"""Times as people type them: a point in time, how long ago it was, how long something may take."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,3 +18,11 @@ def when(text: str) -> datetime:
         raise InvalidError(
             f"'{text}' is no time: write one (2026-11-24, 2026-11-24T11:51) or how long ago (90m, 2h, 7d)"
         ) from error
+
+
+def lasting(option: str, text: str) -> float:
+    """The seconds of a duration given as an option."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise InvalidError(f"{option} must be {error}, not '{text}'") from error
