@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,9 +45,11 @@ class Pipeline:
         """Starts a command in a session of its own, so that only it is killed."""
         return self._start(["-m", "ion.cli.main", *arguments], env)
 
-    def start_program(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    def start_program(
+        self, program: str, *arguments: str, env: dict[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
         """The same for a program of this folder."""
-        return self._start([str(HERE / program), *arguments], None)
+        return self._start([str(HERE / program), *arguments], env)
 
     def _start(self, arguments: list[str], env: dict[str, str] | None) -> "subprocess.Popen[bytes]":
         with (self.folder / "output").open("ab") as output:
@@ -119,6 +123,18 @@ class Pipeline:
         while not met():
             assert time.monotonic() < deadline, (self.folder / "output").read_text()[-4000:]
             time.sleep(0.02)
+
+    def put_to_sleep(self, process: "subprocess.Popen[bytes]") -> None:
+        """Stops a dispatcher, but not within a write: SQLite's lock is its own until it goes on or dies."""
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            with closing(sqlite3.connect(self.store / "ion.db", timeout=3)) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    process.send_signal(signal.SIGCONT)
+                    continue
+                return
 
     def close(self) -> None:
         for process in self._started:

@@ -23,7 +23,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "claimed": ("ion.adapters.ledger.sqlite", "SqliteLedger.claim", "after"),
     "submitted": ("ion.adapters.executors.local.executor", "LocalExecutor.submit", "after"),
     "prepared": ("ion.handler.handler", "JobHandler.prepare", "after"),
-    "noted": ("ion.adapters.executors.local.attempt", "Attempt._write_note", "after"),
+    "log begun": ("ion.adapters.executors.local.log", "LogSpool.create", "after"),
     "started": ("ion.adapters.executors.local.attempt", "start", "after"),
     "ended": ("ion.adapters.executors.local.process", "ProgramRun.finish", "after"),
     # commit
@@ -75,8 +75,17 @@ SUPERSEDING: dict[str, tuple[str, str, str]] = {
 """What the relay does for a further run."""
 
 
-def arm(step: str, number: int) -> None:
+ELSEWHERE = {"postgres": "Postgres", "mongo": "Mongo"}
+"""Databases in place of SQLite: with these there is no bus, and blobs are in an object store."""
+
+
+def arm(step: str, number: int, database: str) -> None:
     module, path, when = {**STEPS, **COLLECTING, **FORGETTING, **SUPERSEDING}[step]
+    if database:
+        module = module.replace("bus.sqlite", "bus.none").replace("sqlite", database).replace("filesystem", "objects")
+        path = path.replace("SqliteBus", "NoBus").replace("Sqlite", ELSEWHERE[database])
+        path = path.replace("FilesystemBlobs", "ObjectBlobs")
+        module, path = module.replace("folders", "objects"), path.replace("_unlinked", "ObjectBlobs._remove")
     owner: Any = importlib.import_module(module)
     *classes, name = path.split(".")
     for one in classes:
@@ -111,7 +120,7 @@ def _deadly(function: Callable[..., Any], number: int, when: str) -> Callable[..
 
 
 if __name__ == "__main__":
-    arm(sys.argv[1], int(sys.argv[2]))
+    arm(sys.argv[1], int(sys.argv[2]), os.environ.get("CRASH_DATABASE", ""))
     from ion.cli.main import main
 
     main(sys.argv[3:], prog_name="ion")

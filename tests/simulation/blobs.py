@@ -1,6 +1,6 @@
 """A blob store in memory that can be away for a while."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -77,9 +77,9 @@ class MemoryBlobs(Blobs):
         for path in [path for path in self.stored if path.startswith(prefix)]:
             yield await self.info(path)
 
-    async def delete(self, prefix: str, *, keep: Sequence[str] = ()) -> int:
+    async def delete(self, prefix: str, *, keep: Callable[[str], bool] | None = None) -> int:
         self._check()
-        gone = [path for path in self.stored if path.startswith(prefix) and path not in keep]
+        gone = [path for path in self.stored if path.startswith(prefix) and not (keep and keep(path))]
         self.deletions += len(gone)
         for path in gone:
             del self.stored[path], self._times[path]

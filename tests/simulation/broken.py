@@ -12,30 +12,30 @@ from ion.ports.ledger import Control
 class AnyAttemptCommits(SqliteLedger):
     """Takes the results of whatever attempt, as long as the job runs."""
 
-    async def commit(self, job: str, attempt: int, manifest: ManifestRef) -> bool:
+    async def commit(self, job: str, attempt: int, manifest: ManifestRef, *, by: str = "") -> bool:
         current = (await self.get(job)).attempt
-        return await super().commit(job, current, manifest)
+        return await super().commit(job, current, manifest, by=by)
 
 
 class LastCommitWins(SqliteLedger):
     """Lets a second execution replace what was decided."""
 
-    async def commit(self, job: str, attempt: int, manifest: ManifestRef) -> bool:
+    async def commit(self, job: str, attempt: int, manifest: ManifestRef, *, by: str = "") -> bool:
         def reopen(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE jobs SET state = 'running' WHERE id = ? AND state = 'committed' AND attempt = ?", (job, attempt)
             )
 
         await self._database.write(reopen)
-        return await super().commit(job, attempt, manifest)
+        return await super().commit(job, attempt, manifest, by=by)
 
 
 class CommitForgets(SqliteLedger):
     """Denies the execution that won when its commit is repeated."""
 
-    async def commit(self, job: str, attempt: int, manifest: ManifestRef) -> bool:
+    async def commit(self, job: str, attempt: int, manifest: ManifestRef, *, by: str = "") -> bool:
         decided = (await self.get(job)).state is not State.RUNNING
-        return False if decided else await super().commit(job, attempt, manifest)
+        return False if decided else await super().commit(job, attempt, manifest, by=by)
 
 
 class ChildrenComeLate(SqliteLedger):

@@ -65,7 +65,7 @@ class Member:
         self.dispatcher = Dispatcher(stores, executors, settings)
         self._loop = asyncio.get_running_loop()
         ownership = self.dispatcher._ownership
-        ownership._clock = self._loop.time
+        ownership._clock = self.dispatcher._running.clock = self._loop.time
         ownership.me = msgspec.structs.replace(ownership.me, host=place.scope)
         self.fault = ""
         self._tasks: list[asyncio.Task[Any]] = []

@@ -28,6 +28,8 @@ STEPS = (10, 20, 36)
 ROUNDS_MOST = 120
 ROUND_S = 6.0
 WAVES_MOST = 60
+LATER_MOST_S = 700.0
+"""All that an attempt may take; a clock that was set has told of times further ahead."""
 RESTARTED = 0.9
 """How likely each place gets a dispatcher again; else a stranger must take over what was left there."""
 AUDIT_EACH = 10
@@ -163,14 +165,14 @@ def _let_through(world: World) -> None:
 
 
 def _later(world: World) -> None:
-    """Nothing moves: the ledger's clock goes on to the next thing that is due by it, a breaker's probe included."""
+    """Nothing moves: time goes on to the next thing that is due, a breaker's probe included, or an attempt's end."""
     (due,) = world.connection.execute(
         "SELECT min(coalesce(deadline, not_before)) FROM jobs WHERE state IN ('waiting', 'running', 'committed')"
     ).fetchone()
     (failed,) = world.connection.execute("SELECT max(failed_at) FROM modules").fetchone()
     ahead = max(due or 0.0, (failed or 0.0) + PROBE_MOST_S) - world.clock()
     if ahead > 0:
-        world.clock.advance(ahead + 1.0)
+        world.pass_time(min(ahead, LATER_MOST_S) + 1.0)
 
 
 def _free_held(world: World) -> None:

@@ -18,15 +18,16 @@ from ion.model.module import Module
 _TRIGGERS = """
 CREATE TEMP TRIGGER sim_admitted AFTER INSERT ON main.jobs BEGIN
   SELECT sim_admitted(json_array(new.id, new.module, new.flow, json(new.event), new.state, new.attempt, new.run,
-    new.hold, json(new.manifest))); END;
+    new.hold)); END;
+CREATE TEMP TRIGGER sim_decided AFTER INSERT ON main.manifests BEGIN
+  SELECT sim_decided((SELECT id FROM main.jobs WHERE seq = new.job), new.body); END;
 CREATE TEMP TRIGGER sim_changed AFTER UPDATE ON main.jobs BEGIN
   SELECT sim_changed(new.id, json_array(
     json_array(old.state, old.attempt, old.owner, old.execution, old.cursor, old.cancelling, json(old.failures),
       old.hold, old.troubled_at),
     json_array(new.state, new.attempt, new.owner, new.execution, new.cursor, new.cancelling, json(new.failures),
       new.hold, new.troubled_at),
-    new.revision, new.deadline, json(new.failure),
-    CASE WHEN new.state = 'committed' AND old.state <> 'committed' THEN json(new.manifest) END)); END;
+    new.revision, new.deadline, json(new.failure))); END;
 CREATE TEMP TRIGGER sim_flow AFTER UPDATE OF control ON main.flows BEGIN SELECT sim_flow(new.id, new.control); END;
 CREATE TEMP TRIGGER sim_registered AFTER INSERT ON main.modules BEGIN SELECT sim_registered(new.name, 1); END;
 CREATE TEMP TRIGGER sim_removed AFTER DELETE ON main.modules BEGIN SELECT sim_registered(old.name, 0); END;
@@ -50,14 +51,13 @@ class Face(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Change(msgspec.Struct, frozen=True, array_like=True):
-    """One update of one row. `manifest` comes with the change that decides."""
+    """One update of one row."""
 
     old: Face
     new: Face
     revision: str
     deadline: float | None
     failure: Failure | None
-    manifest: ManifestRef | None
 
 
 class Admitted(msgspec.Struct, frozen=True, array_like=True):
@@ -71,12 +71,12 @@ class Admitted(msgspec.Struct, frozen=True, array_like=True):
     attempt: int
     run: int
     hold: str
-    manifest: ManifestRef | None
 
 
 _change = msgspec.json.Decoder(Change, strict=False)
 _admitted = msgspec.json.Decoder(Admitted)
 _manifest = msgspec.json.Decoder(Manifest)
+_reference = msgspec.json.Decoder(ManifestRef)
 
 
 class Known(msgspec.Struct, eq=False):
@@ -122,6 +122,7 @@ class Witness:
         for name, function, arity in (
             ("sim_admitted", self._admitted, 1),
             ("sim_changed", self._changed, 2),
+            ("sim_decided", self._decided, 2),
             ("sim_flow", self.controls.__setitem__, 2),
             ("sim_registered", self._registered, 2),
             ("sim_paused", self._paused, 2),
@@ -129,12 +130,6 @@ class Witness:
             connection.create_function(name, arity, function)
         if not connection.execute("SELECT 1 FROM temp.sqlite_master").fetchone():
             connection.executescript(_TRIGGERS)
-
-    def decide(self, job: Known, manifest: ManifestRef) -> None:
-        """The results of a job are decided: from now on its events may be seen."""
-        job.manifest = _manifest.decode(manifest.inline)
-        job.execution, job.decided_at = manifest.execution, self.ticks
-        self.raised.update({event.id: event for event in job.manifest.events})
 
     # ---- called by the triggers -------------------------------------------------------------------------------
 
@@ -145,20 +140,23 @@ class Witness:
             self.faults.append(f"R2: job {new.id} was admitted twice")
         job = Known(new.id, new.module, new.flow, new.event, new.state, new.attempt)
         self.jobs[new.id] = job
-        if new.manifest is not None:
-            self.decide(job, new.manifest)
-            return
-        self.faults += _admission_faults(self, new)
+        if new.state is not State.COMMITTED:  # a gateway's
+            self.faults += _admission_faults(self, new)
 
     def _changed(self, key: str, row: str) -> None:
         self.ticks += 1
         job, change = self.jobs[key], _change.decode(row)
-        if change.manifest is not None:
-            self.decide(job, change.manifest)
         job.state, job.attempt, job.owner = change.new.state, change.new.attempt, change.new.owner
         if change.new.attempt > change.old.attempt:
             self.claims[key, job.attempt] = self.stamps(change.new.owner)
         self.faults += [f"{fault} (job {key[:8]} of {job.module})" for fault in self._judge(self, job, change)]
+
+    def _decided(self, key: str, reference: str) -> None:
+        """The results of a job are decided: from now on its events may be seen."""
+        job, manifest = self.jobs[key], _reference.decode(reference)
+        job.manifest = _manifest.decode(manifest.inline)
+        job.execution, job.decided_at = manifest.execution, self.ticks
+        self.raised.update({event.id: event for event in job.manifest.events})
 
     def _registered(self, module: str, present: int) -> None:
         self.ticks += 1

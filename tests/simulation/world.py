@@ -9,8 +9,7 @@ import random
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,8 @@ from ion.adapters.sqlite.database import Database
 from ion.adapters.sqlite.wakeup import Wakeup
 from ion.errors import IonError
 from ion.model.event import Event
+from ion.model.job import State
 from ion.model.module import Module, revise
-from ion.ports.ledger import Changes, Listener
 from ion.testing.conformance.ledger_stage import SetClock
 
 TIMERS_MOST = 5_000
@@ -54,27 +53,6 @@ class NotingBus(SqliteBus):
         self._published.update(event.id for event in events)
 
 
-class SteadyWakeup(Wakeup):
-    """Tells its listeners in the order in which they came; a set of them would be told in any."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        self._in_order: list[Any] = []
-
-    @asynccontextmanager
-    async def listen(self, kinds: Changes) -> AsyncIterator[Listener]:
-        async with super().listen(kinds) as listener:
-            self._in_order.append(listener)
-            try:
-                yield listener
-            finally:
-                self._in_order.remove(listener)
-
-    def _tell(self, changes: Changes) -> None:
-        for listener in tuple(self._in_order):
-            listener.tell(changes)
-
-
 class World:
     """Everything of one schedule. `database` is open and is wiped; `ledger_type` may be a broken one."""
 
@@ -84,7 +62,7 @@ class World:
         self.clock = SetClock()
         self.database, self._folder, self._ledger_type = database, folder, ledger_type
         self.connection = _wiped(database)
-        database._clock, database._wakeup = self.clock, SteadyWakeup()
+        database._clock, database._wakeup = self.clock, Wakeup(None)
         self.witness = Witness(judge)
         self.witness.stamps = self._stamp
         self.witness.attach(self.connection)
@@ -165,6 +143,10 @@ class World:
             if count > self.concurrency[module]:
                 whom = "while the members stayed the same" if isinstance(whose, int) else "for one dispatcher"
                 yield f"R6: {count} jobs of {module} run {whom}, {self.concurrency[module]} may"
+        in_ledger = Counter(job.module for job in self.witness.jobs.values() if job.state is State.RUNNING)
+        for module, count in in_ledger.items():
+            if count > self.concurrency[module]:
+                yield f"R6: the ledger has {count} jobs of {module} running, {self.concurrency[module]} may"
 
     # ---- members ----------------------------------------------------------------------------------------------
 
