@@ -10,7 +10,7 @@ from pathlib import Path
 
 from measure import compiled, flow, folder, line, root, served
 
-STAGES, ITEMS, TURNS = 5, 20, 15
+STAGES, ITEMS, TURNS = 5, 20, 51
 
 
 def text(program: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,11 +21,22 @@ from ion.management.run import until_quiet
 from ion.wiring import open_executors, open_store
 
 PROGRAMS = Path(__file__).parent / "programs"
+ION = Path(sys.executable).with_name("ion")
+TURNS = 11
+
+
+WHOLE = "ION_BENCH_FOLDER"
+"""Names the folder of a whole run of benchmarks, removed at its end and not before: on a file system that looks
+at what was freed lately (ext4 without a journal does), removing one's files makes the next one's dear.
+"""
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
     """A fresh folder on the disk that holds the user's cache, not on a memory file system."""
+    if whole := os.environ.get(WHOLE):
+        yield Path(tempfile.mkdtemp(dir=whole))
+        return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ion-bench"
     cache.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=cache))
@@ -40,6 +52,16 @@ def compiled(name: str, target: Path) -> Path:
         sys.exit(f"bench: {name}.c needs a C compiler (cc)")
     subprocess.run(["cc", "-O2", "-o", str(target), str(PROGRAMS / f"{name}.c")], check=True)
     return target
+
+
+def median(command: list[str], place: Path) -> float:
+    """Seconds that a command takes from its start to its end."""
+    took = []
+    for _ in range(TURNS):
+        began = time.perf_counter()
+        subprocess.run(command, cwd=place, check=True, capture_output=True)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
 
 
 @asynccontextmanager

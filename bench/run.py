@@ -5,14 +5,17 @@ import os
 import sys
 from pathlib import Path
 
-NAMES = ("start", "tiny", "chain", "large", "backlog")
+NAMES = ("start", "tiny", "chain", "large", "backlog", "relay", "restart", "memory", "bus", "ledger", "blobs")
 
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
-    for name in sys.argv[1:] or NAMES:
-        importlib.import_module(name).main()
+    measure = importlib.import_module("measure")
+    with measure.folder() as whole:
+        os.environ[measure.WHOLE] = str(whole)
+        for name in sys.argv[1:] or NAMES:
+            importlib.import_module(name).main()
 
 
 if __name__ == "__main__":

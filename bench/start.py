@@ -1,24 +1,8 @@
 """How long commands take to start: `ion --help`, and `ion run` of a pipeline with one module."""
 
-import statistics
-import subprocess
 import sys
-import time
-from pathlib import Path
 
-from measure import folder, line
-
-TURNS = 11
-ION = Path(sys.executable).with_name("ion")
-
-
-def median(command: list[str], place: Path) -> float:
-    took = []
-    for _ in range(TURNS):
-        began = time.perf_counter()
-        subprocess.run(command, cwd=place, check=True, capture_output=True)
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+from measure import ION, folder, line, median
 
 
 def main() -> None:
