@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export PIP_ROOT_USER_ACTION := ignore
 
-# What tests run for real beside Python: an engine for containers, and a static program to make an image of.
-SYSTEM := podman runc busybox
-PACKAGES := podman runc busybox-static
+# What tests run for real beside Python: an engine for containers, a static program to make an image of, a
+# broker, a database, a C compiler.
+SYSTEM := podman runc busybox rabbitmq-server pg_ctlcluster openssl cc
+PACKAGES := podman runc busybox-static rabbitmq-server postgresql openssl gcc libc6-dev
 
 .PHONY: help demo test check format bench clean system
 
@@ -73,11 +74,14 @@ $(VENV)/.dev: $(VENV)/.ion
 	@$(PIP) install --group dev
 	@touch $@
 
-# As root on Debian what is missing is installed; elsewhere the tests that need it say so and are skipped.
+# As root on Debian what is missing is installed; elsewhere the tests that need it say so and are skipped. Debian starts a
+# server's service when it installs it; the policy says no, for the tests start their own.
 system:
 	@for program in $(SYSTEM); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "» from Debian:$$missing"; \
+		policy=/usr/sbin/policy-rc.d; \
+		[ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; trap "rm -f $$policy" EXIT; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
 	else echo "» not here:$$missing (tests that need it are skipped)"; fi
