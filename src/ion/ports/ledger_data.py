@@ -180,3 +180,27 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True):
 
     jobs: tuple[Job, ...]
     after: str | None = None
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A revision that a module once had: when it was applied and by whom; `removed`: that ended there."""
+
+    revision: Revision | None = None
+    at: datetime
+    actor: str
+    removed: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the audit trail: who asked for which verb (`modules.apply`) of what, from where, with what outcome.
+
+    `outcome` is empty for done, else the sentence of the refusal.
+    """
+
+    at: datetime
+    actor: str
+    role: str = ""
+    verb: str
+    about: str = ""
+    peer: str = ""
+    outcome: str = ""
