@@ -3,7 +3,8 @@
 Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
 `ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
 
-    2    what was given is wrong, or not possible now (usage, InvalidError, ConflictError, UnsupportedError)
+    2    what was given is wrong, not allowed, or not possible now (usage, InvalidError, DeniedError, ConflictError,
+         UnsupportedError)
     1    something does not answer (UnavailableError)
     130  interrupted
 
@@ -19,7 +20,7 @@ import click
 
 from ion import __version__
 from ion.cli.context import accept_globals, example, global_options
-from ion.errors import ConflictError, InvalidError, UnavailableError, UnsupportedError
+from ion.errors import ConflictError, DeniedError, InvalidError, UnavailableError, UnsupportedError
 
 COMMANDS = {
     "init": ("ion.cli.init:init", "Make a small pipeline that runs at once."),
@@ -95,7 +96,7 @@ def _meant(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     match error:
-        case InvalidError() | ConflictError() | UnsupportedError():
+        case InvalidError() | DeniedError() | ConflictError() | UnsupportedError():
             return Refusal(str(error))
         case UnavailableError():
             return Later(str(error))
