@@ -42,6 +42,7 @@ from ion.ports.ledger_data import (
     Retry,
     Subscriber,
 )
+from ion.ports.ledger_history import HistoryLedger
 from ion.ports.ledger_keeping import KeepingLedger
 
 __all__ = [
@@ -81,8 +82,10 @@ class Listener(ABC):
         """
 
 
-class Ledger(KeepingLedger):
-    """See the module's text for what holds of every verb; what becomes of jobs after their end is in the base."""
+class Ledger(KeepingLedger, HistoryLedger):
+    """See the module's text for what holds of every verb; what becomes of jobs after their end is in one base, what
+    was done to modules and who asked for what in the other.
+    """
 
     @property
     @abstractmethod

@@ -21,6 +21,7 @@ from ion.adapters.ledger import (
     mongo_queries,
     mongo_registry,
 )
+from ion.adapters.ledger.mongo_history import MongoHistory
 from ion.adapters.ledger.mongo_keeping import MongoKeeping
 from ion.adapters.ledger.verbs import AFTER_CANCEL, AFTER_CONTROL, AFTER_SETTLE, check_admissible
 from ion.adapters.mongo.database import MongoDatabase
@@ -48,7 +49,7 @@ _NONE = Changes(0)
 _REVISIONS_KEPT = 500
 
 
-class MongoLedger(MongoKeeping, Ledger):
+class MongoLedger(MongoKeeping, MongoHistory, Ledger):
     """A ledger in a database that somebody else opens and closes, so that documents can share it.
 
     Args:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ion.adapters.ledger import postgres_queries
+from ion.adapters.ledger.postgres_history import PostgresHistory
 from ion.adapters.ledger.postgres_keeping import PostgresKeeping
 from ion.adapters.ledger.postgres_registry import PostgresRegistry
 from ion.adapters.ledger.postgres_rows import JOB, admissions, decisions, note_text
@@ -44,7 +45,7 @@ from ion.ports.ledger import (
 _WAVE = 2000
 
 
-class PostgresLedger(PostgresKeeping, PostgresRegistry, Ledger):
+class PostgresLedger(PostgresKeeping, PostgresRegistry, PostgresHistory, Ledger):
     """A ledger in a schema that somebody else opens and closes, so that the documents can share it.
 
     Args:

@@ -18,6 +18,7 @@ from ion.adapters.ledger import (
     sqlite_queries,
     sqlite_registry,
 )
+from ion.adapters.ledger.sqlite_history import SqliteHistory
 from ion.adapters.ledger.sqlite_keeping import SqliteKeeping
 from ion.adapters.ledger.verbs import AFTER_CANCEL, AFTER_CONTROL, AFTER_SETTLE, check_admissible
 from ion.adapters.sqlite.database import Database
@@ -46,7 +47,7 @@ _FLOW_PAGE = 200
 _REVISIONS_KEPT = 500
 
 
-class SqliteLedger(SqliteKeeping, Ledger):
+class SqliteLedger(SqliteKeeping, SqliteHistory, Ledger):
     """A ledger in a database that somebody else opens and closes, so that bus and documents can share it.
 
     Args:
