@@ -37,6 +37,8 @@ COMMANDS = {
     "audit": ("ion.cli.audit:audit_command", "Check that what the ledger says is what is stored."),
     "du": ("ion.cli.du:du_command", "Show how many bytes are stored, and by what."),
     "gc": ("ion.cli.gc:gc_command", "Delete what retention no longer keeps, and what nobody needs."),
+    "management": ("ion.cli.management:management", "Serve the management API."),
+    "certs": ("ion.cli.certs:certs", "Make certificates for the management API, and take them back."),
     "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
     "version": ("ion.cli.main:version", "Print the version."),
 }

@@ -1,6 +1,6 @@
 """Something that comes between a caller and all verbs of a `Management`, without naming each of them."""
 
-from abc import ABC, abstractmethod
+from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import cache, partial
@@ -25,7 +25,7 @@ class Around(ABC):
 
 
 @cache
-def groups() -> Mapping[str, type]:
+def groups() -> Mapping[str, ABCMeta]:
     """The abstract class of each group of verbs, by the name of its property."""
     properties = {name: getattr(Management, name) for name in sorted(Management.__abstractmethods__)}
     return {name: get_type_hints(value.fget)["return"] for name, value in properties.items()}
@@ -39,7 +39,7 @@ def verbs() -> frozenset[str]:
 
 def wrapped(management: Management, around: Around) -> Management:
     """The same verbs, with something done around each of them."""
-    return _Wrapped(management, around)
+    return cast("Management", _Wrapped(management, around))
 
 
 class _Wrapped:

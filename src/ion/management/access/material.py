@@ -10,7 +10,7 @@ TLS 1.2 is the least that gRPC's servers speak, and a client has to bring a cert
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ion.errors import InvalidError
 
@@ -50,8 +50,10 @@ class Material:
 
         return grpc.dynamic_ssl_server_credentials(_configuration(self._content), self._fresh, True)
 
-    def _fresh(self) -> "grpc.ServerCertificateConfiguration | None":
-        """Called by gRPC, from a thread of its own; whatever is raised here would refuse the client."""
+    def _fresh(self) -> Any:
+        """A configuration if there is a new one. gRPC calls it from a thread of its own; to raise anything would refuse
+        the client.
+        """
         try:
             content = _usable(self._files)
         except InvalidError as error:
