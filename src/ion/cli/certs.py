@@ -1,5 +1,6 @@
 """`ion certs`: a certificate authority for a small installation, in a folder."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,11 +75,11 @@ def client(folder: Path, name: str, role: str, pipelines: tuple[str, ...], days:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def list_certs(folder: Path, as_json: bool) -> None:
     """List the certificates that were given out."""
-    rows = [_row(one) for one in _authority(folder).issued()]
+    rows = [_row(one, moment if not as_json else datetime.isoformat) for one in _authority(folder).issued()]
     if as_json:
         document(rows)
         return
-    shown = ((row["name"], row["role"], row["pipelines"], row["expires"], row["state"], row["serial"]) for row in rows)
+    shown = ([*row.values()] for row in rows)
     table(("NAME", "ROLE", "PIPELINES", "EXPIRES", "STATE", "SERIAL"), shown)
 
 
@@ -97,7 +98,7 @@ def revoke(folder: Path, which: str) -> None:
     remark(f"list: {here(str(authority.revoked))}")
 
 
-def _row(one: "Issued") -> dict[str, str]:
+def _row(one: "Issued", when: Callable[[datetime], str]) -> dict[str, str]:
     from ion.management.access.callers import carried
 
     grant = carried(one.certificate)
@@ -106,7 +107,7 @@ def _row(one: "Issued") -> dict[str, str]:
         "name": plain(one.certificate.holder),
         "role": grant.role.value if given else "server",
         "pipelines": ",".join(grant.pipelines),
-        "expires": moment(one.certificate.until),
+        "expires": when(one.certificate.until),
         "state": one.standing(datetime.now(UTC)),
         "serial": f"{one.certificate.serial:x}",
     }
