@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from ion.config.settings import Front
-from ion.gateway.limits import is_loopback
+from ion.config.addresses import is_loopback
 
 
 def admit_request(headers: Headers, settings: Front) -> None:
