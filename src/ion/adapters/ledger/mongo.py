@@ -38,6 +38,7 @@ from ion.ports.ledger import (
     Ledger,
     LedgerGuarantees,
     Listener,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -151,6 +152,9 @@ class MongoLedger(MongoKeeping, MongoHistory, Ledger):
 
     async def waiting(self) -> dict[str, float | None]:
         return await mongo_queries.waiting(self._database, self._database.now())
+
+    async def load(self, module: str, most: int) -> Load:
+        return await mongo_queries.load(self._database, module, most, self._database.now())
 
     async def overdue(self, most: int) -> Sequence[Job]:
         return await mongo_owners.overdue(self._database, most, self._database.now())

@@ -35,6 +35,7 @@ from ion.ports.ledger import (
     Ledger,
     LedgerGuarantees,
     Listener,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -171,6 +172,10 @@ class SqliteLedger(SqliteKeeping, SqliteHistory, Ledger):
     async def waiting(self) -> dict[str, float | None]:
         now = self._database.now()
         return self._database.read(lambda db: sqlite_queries.waiting(db, now))
+
+    async def load(self, module: str, most: int) -> Load:
+        now = self._database.now()
+        return self._database.read(lambda db: sqlite_queries.load(db, module, most, now))
 
     async def overdue(self, most: int) -> Sequence[Job]:
         now = self._database.now()
