@@ -14,11 +14,10 @@ from typing import Final
 import msgspec
 
 from ion.dispatcher.manifests import load_manifest
-from ion.dispatcher.service import Stores
 from ion.errors import InvalidError, NotFoundError
-from ion.management.flows import find_flow
 from ion.management.jobs import find_job
 from ion.management.local.ancestors import ancestors
+from ion.management.local.site import Site
 from ion.management.run import is_gateways, jobs_of
 from ion.management.verbs.findings import Cause, FindingVerbs, Found, InsightRow, KeyValue
 from ion.model.event import FileRef
@@ -36,8 +35,9 @@ _COUNTS = (State.COMMITTED, State.RELEASED, State.EXPIRED)
 class LocalFindings(FindingVerbs):
     """See `FindingVerbs`; on the ports of an open store."""
 
-    def __init__(self, stores: Stores) -> None:
-        self._ledger, self._documents, self._blobs = stores.ledger, stores.documents, stores.blobs
+    def __init__(self, site: Site) -> None:
+        stores = site.stores
+        self._site, self._ledger, self._documents, self._blobs = site, stores.ledger, stores.documents, stores.blobs
 
     async def find(
         self,
@@ -82,8 +82,7 @@ class LocalFindings(FindingVerbs):
     # ---- reading ----------------------------------------------------------------------------------------------
 
     async def _narrowed(self, *, flow: str, module: str = "", states: tuple[State, ...] = ()) -> JobFilter:
-        found = (await find_flow(self._ledger, flow)).correlation_id if flow else ""
-        return JobFilter(correlation_id=found, module=module, states=states)
+        return JobFilter(correlation_id=await self._site.flow_id(flow), module=module, states=states)
 
     async def _manifest(self, job: Job) -> Manifest | None:
         """The job's results, or None where there are none (any more)."""
