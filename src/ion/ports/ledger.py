@@ -251,6 +251,10 @@ class Ledger(KeepingLedger, HistoryLedger):
         """
 
     @abstractmethod
+    async def owners(self) -> Sequence[Owner]:
+        """Every owner that has a row, by id, with its beat; changes nothing. One that died may be among them still."""
+
+    @abstractmethod
     async def retire(self, owner: str) -> None:
         """Removes an owner that stops of its own will; what it still owns is for others to adopt."""
 

@@ -179,6 +179,9 @@ class MongoLedger(MongoKeeping, MongoHistory, Ledger):
         self._database.announce(Changes.COMMITTED if freed else _NONE)
         return (*owners, *await mongo_owners.stray_owners(self._database, known))
 
+    async def owners(self) -> Sequence[Owner]:
+        return await mongo_registry.owners(self._database)
+
     async def retire(self, owner: str) -> None:
         freed = await mongo_owners.retire(self._database, owner)
         self._database.announce(Changes.COMMITTED if freed else _NONE)

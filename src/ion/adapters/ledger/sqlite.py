@@ -205,6 +205,9 @@ class SqliteLedger(SqliteKeeping, SqliteHistory, Ledger):
         )
         return owners
 
+    async def owners(self) -> Sequence[Owner]:
+        return self._database.read(sqlite_registry.owners)
+
     async def retire(self, owner: str) -> None:
         await self._database.write(
             lambda db: sqlite_registry.retire(db, owner), wakes=lambda freed: Changes.COMMITTED if freed else _NONE
