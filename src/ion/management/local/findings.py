@@ -222,5 +222,3 @@ def _row(job: Job, ended: datetime, insight: Insight) -> InsightRow:
         value=insight.value,
         typed=typed,
     )
-
-

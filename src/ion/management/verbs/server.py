@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -30,8 +31,12 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
     role: str = ""
 
 
+COUNTED_MOST: Final = 2000
+"""So many jobs of one state are counted in an overview: a figure that reaches this means so many or more."""
+
+
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """A look at everything that is alive: modules with their jobs, dispatchers, the newest failures in a line each.
+    """A look at everything that is alive: modules with their jobs, and dispatchers; at most `COUNTED_MOST` a state.
 
     `unreleased` counts committed jobs, `oldest_unreleased_s` is the age of the oldest.
     """
