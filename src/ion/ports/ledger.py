@@ -34,6 +34,7 @@ from ion.ports.ledger_data import (
     JobFilter,
     JobPage,
     LedgerGuarantees,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -42,6 +43,7 @@ from ion.ports.ledger_data import (
     Retry,
     Subscriber,
 )
+from ion.ports.ledger_history import HistoryLedger
 from ion.ports.ledger_keeping import KeepingLedger
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "Ledger",
     "LedgerGuarantees",
     "Listener",
+    "Load",
     "Open",
     "Outcome",
     "Owner",
@@ -81,8 +84,10 @@ class Listener(ABC):
         """
 
 
-class Ledger(KeepingLedger):
-    """See the module's text for what holds of every verb; what becomes of jobs after their end is in the base."""
+class Ledger(KeepingLedger, HistoryLedger):
+    """See the module's text for what holds of every verb; what becomes of jobs after their end is in one base, what
+    was done to modules and who asked for what in the other.
+    """
 
     @property
     @abstractmethod
@@ -202,6 +207,14 @@ class Ledger(KeepingLedger):
         """Modules with waiting jobs, and in how many seconds the next is due (0: now; None: all of them are held).
 
         By `not_before` alone: whoever knows how long a back-off may be can tell that the clock was set back.
+        """
+
+    @abstractmethod
+    async def load(self, module: str, most: int) -> Load:
+        """The jobs of a module that wait, run, are committed, are dead or were cancelled, counted from indexes.
+
+        A state's jobs are counted up to `most` at least, and perhaps not beyond; so the oldest that waits is looked for
+        among as many of those that are claimed next. However many jobs there are, it takes no longer.
         """
 
     @abstractmethod
