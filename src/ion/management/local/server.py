@@ -42,12 +42,12 @@ class LocalServer(ServerVerbs):
         census = await take_census(self._stores.ledger)
         return Overview(
             now=census.now,
-            modules=tuple(census.state_of(one) for one in census.modules),
-            dispatchers=tuple(census.dispatchers),
+            modules=census.modules,
+            dispatchers=census.dispatchers,
             open=census.open,
-            unreleased=census.totals[State.COMMITTED],
-            oldest_unreleased_s=census.age_s(census.committed.at) if census.committed else None,
-            dead=census.totals[State.DEAD],
+            unreleased=len(census.committed),
+            oldest_unreleased_s=census.oldest_committed_s,
+            dead=census.total(State.DEAD),
         )
 
     async def doctor(self) -> AsyncIterator[Symptom]:

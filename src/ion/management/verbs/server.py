@@ -32,13 +32,14 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
 
 
 COUNTED_MOST: Final = 2000
-"""So many jobs of one state are counted in an overview: a figure that reaches this means so many or more."""
+"""So many jobs of one module and state are counted: a figure that reaches this means so many or more."""
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """A look at everything that is alive: modules with their jobs, and dispatchers; at most `COUNTED_MOST` a state.
+    """A look at everything that is alive: modules with their jobs, and the dispatchers.
 
-    `unreleased` counts committed jobs, `oldest_unreleased_s` is the age of the oldest.
+    `open` and `dead` are sums over the modules; `unreleased` counts committed jobs, those of gateways too, and
+    `oldest_unreleased_s` is the age of the oldest.
     """
 
     now: datetime
