@@ -114,7 +114,7 @@ class LocalFindings(FindingVerbs):
             image=revision.module.image if revision else "",
             image_digest=digest,
             command=revision.module.command if revision else (),
-            inputs=_inputs(job, manifest),
+            inputs=tuple(_inputs(job, manifest)),
             insights=tuple(await self._insights(job)),
         )
 
@@ -222,5 +222,3 @@ def _row(job: Job, ended: datetime, insight: Insight) -> InsightRow:
         value=insight.value,
         typed=typed,
     )
-
-
