@@ -34,6 +34,7 @@ from ion.ports.ledger_data import (
     JobFilter,
     JobPage,
     LedgerGuarantees,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -61,6 +62,7 @@ __all__ = [
     "Ledger",
     "LedgerGuarantees",
     "Listener",
+    "Load",
     "Open",
     "Outcome",
     "Owner",
@@ -208,6 +210,14 @@ class Ledger(KeepingLedger, HistoryLedger):
         """
 
     @abstractmethod
+    async def load(self, module: str, most: int) -> Load:
+        """The jobs of a module that wait, run, are committed, are dead or were cancelled, counted from indexes.
+
+        A state's jobs are counted up to `most` at least, and perhaps not beyond; so the oldest that waits is looked for
+        among as many of those that are claimed next. However many jobs there are, it takes no longer.
+        """
+
+    @abstractmethod
     async def overdue(self, most: int) -> Sequence[Job]:
         """Running jobs past their deadline."""
 
@@ -239,6 +249,10 @@ class Ledger(KeepingLedger, HistoryLedger):
         A removed owner (taken for dead) that beats again is added anew: what it owned it has lost. One that runs jobs
         without a row (a claim of its took effect after that) is among them with its id, their scope and a beat of 0.
         """
+
+    @abstractmethod
+    async def owners(self) -> Sequence[Owner]:
+        """Every owner that has a row, by id, with its beat; changes nothing. One that died may be among them still."""
 
     @abstractmethod
     async def retire(self, owner: str) -> None:

@@ -38,6 +38,7 @@ from ion.ports.ledger import (
     Ledger,
     LedgerGuarantees,
     Listener,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -152,6 +153,9 @@ class MongoLedger(MongoKeeping, MongoHistory, Ledger):
     async def waiting(self) -> dict[str, float | None]:
         return await mongo_queries.waiting(self._database, self._database.now())
 
+    async def load(self, module: str, most: int) -> Load:
+        return await mongo_queries.load(self._database, module, most, self._database.now())
+
     async def overdue(self, most: int) -> Sequence[Job]:
         return await mongo_owners.overdue(self._database, most, self._database.now())
 
@@ -174,6 +178,9 @@ class MongoLedger(MongoKeeping, MongoHistory, Ledger):
         freed = await mongo_owners.disown_strays(self._database, known)
         self._database.announce(Changes.COMMITTED if freed else _NONE)
         return (*owners, *await mongo_owners.stray_owners(self._database, known))
+
+    async def owners(self) -> Sequence[Owner]:
+        return await mongo_registry.owners(self._database)
 
     async def retire(self, owner: str) -> None:
         freed = await mongo_owners.retire(self._database, owner)

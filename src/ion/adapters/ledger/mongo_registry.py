@@ -197,13 +197,18 @@ async def note_failure(
 
 async def beat(database: MongoDatabase, owner: Owner) -> Sequence[Owner]:
     """Adds the owner or raises its beat; all owners. See `Ledger.beat`."""
-    owners = database.collection(OWNERS)
+    rows = database.collection(OWNERS)
     body = text(owner)
     raised = await database.call(
-        lambda: owners.update_one({"_id": owner.id}, {"$inc": {"beat": 1}, "$set": {"body": body}})
+        lambda: rows.update_one({"_id": owner.id}, {"$inc": {"beat": 1}, "$set": {"body": body}})
     )
     if not raised.matched_count:
         await database.insert(OWNERS, [{"_id": owner.id, "beat": owner.beat + 1, "body": body}])
+    return await owners(database)
+
+
+async def owners(database: MongoDatabase) -> Sequence[Owner]:
+    """See `Ledger.owners`."""
     found = sorted(await database.find(OWNERS, {}), key=lambda document: str(document["_id"]))
     return tuple(msgspec.structs.replace(_owner.decode(document["body"]), beat=document["beat"]) for document in found)
 

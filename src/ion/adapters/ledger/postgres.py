@@ -37,6 +37,7 @@ from ion.ports.ledger import (
     Ledger,
     LedgerGuarantees,
     Listener,
+    Load,
     Open,
     Outcome,
     Retry,
@@ -204,6 +205,9 @@ class PostgresLedger(PostgresKeeping, PostgresRegistry, PostgresHistory, Ledger)
 
     async def waiting(self) -> dict[str, float | None]:
         return dict(await self._database.run("SELECT * FROM waiting(%s)", (self._clock,)))
+
+    async def load(self, module: str, most: int) -> Load:
+        return await postgres_queries.load(self._database, module, most, (await self.now()).timestamp())
 
     async def overdue(self, most: int) -> Sequence[Job]:
         return await self._jobs(

@@ -35,6 +35,7 @@ from ion.ports.ledger import (
     Ledger,
     LedgerGuarantees,
     Listener,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -172,6 +173,10 @@ class SqliteLedger(SqliteKeeping, SqliteHistory, Ledger):
         now = self._database.now()
         return self._database.read(lambda db: sqlite_queries.waiting(db, now))
 
+    async def load(self, module: str, most: int) -> Load:
+        now = self._database.now()
+        return self._database.read(lambda db: sqlite_queries.load(db, module, most, now))
+
     async def overdue(self, most: int) -> Sequence[Job]:
         now = self._database.now()
         return self._database.read(lambda db: sqlite_queries.overdue(db, most, now))
@@ -199,6 +204,9 @@ class SqliteLedger(SqliteKeeping, SqliteHistory, Ledger):
             wakes=lambda done: Changes.COMMITTED if done[1] else _NONE,
         )
         return owners
+
+    async def owners(self) -> Sequence[Owner]:
+        return self._database.read(sqlite_registry.owners)
 
     async def retire(self, owner: str) -> None:
         await self._database.write(

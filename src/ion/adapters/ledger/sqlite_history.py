@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
@@ -23,7 +24,7 @@ class SqliteHistory(HistoryLedger):
 
     async def revisions(self, module: str) -> AsyncIterator[Past]:
         before: int | None = None
-        while page := self._database.read(lambda db, before=before: _noted(db, module, before)):
+        while page := self._database.read(partial(_noted, module=module, before=before)):
             for _, at, actor, body in page:
                 yield past(at, actor, body)
             before = page[-1][0]

@@ -118,13 +118,18 @@ def beat(connection: sqlite3.Connection, owner: Owner) -> Sequence[Owner]:
         " ON CONFLICT DO UPDATE SET beat = owners.beat + 1, body = excluded.body",
         (owner.id, owner.beat + 1, text(owner)),
     )
-    rows = connection.execute("SELECT body, beat FROM owners ORDER BY id")
-    known = [msgspec.structs.replace(_owner.decode(body), beat=count) for body, count in rows]
+    known = owners(connection)
     strays = connection.execute(
         "SELECT owner, max(scope) FROM jobs INDEXED BY jobs_running WHERE state = 'running'"
         " AND owner NOT IN (SELECT id FROM owners) GROUP BY owner ORDER BY owner"
     )
     return (*known, *(Owner(id=key, scope=scope, host="", pid=0) for key, scope in strays))
+
+
+def owners(connection: sqlite3.Connection) -> Sequence[Owner]:
+    """See `Ledger.owners`."""
+    rows = connection.execute("SELECT body, beat FROM owners ORDER BY id")
+    return [msgspec.structs.replace(_owner.decode(body), beat=count) for body, count in rows]
 
 
 def retire(connection: sqlite3.Connection, owner: str) -> bool:
