@@ -38,7 +38,7 @@ def certs() -> None:
 @click.option("--host", "hosts", multiple=True, metavar="NAME", help="A name or address of the server; repeatable.")
 @click.option("--days", type=int, default=825, show_default=True, help="How long the server's certificate is valid.")
 @REPLACE
-def init(folder: Path, hosts: tuple[str, ...], days: int, replace: bool) -> None:
+def init(*, folder: Path, hosts: tuple[str, ...], days: int, replace: bool) -> None:
     """Make an authority, and the server's certificate.
 
     The certificate holds for localhost in any case. With --replace an authority that is there stays, and so do its
@@ -58,7 +58,7 @@ def init(folder: Path, hosts: tuple[str, ...], days: int, replace: bool) -> None
 @click.option("--pipeline", "pipelines", multiple=True, metavar="NAME", help="Only in this pipeline; repeatable.")
 @click.option("--days", type=int, default=365, show_default=True, help="How long it is valid.")
 @REPLACE
-def client(folder: Path, name: str, role: str, pipelines: tuple[str, ...], days: int, replace: bool) -> None:
+def client(*, folder: Path, name: str, role: str, pipelines: tuple[str, ...], days: int, replace: bool) -> None:
     """Make a client's certificate, which carries its role.
 
     Hand its two files and ca.pem to the client. A certificate that was replaced is valid until it is revoked.
@@ -73,7 +73,7 @@ def client(folder: Path, name: str, role: str, pipelines: tuple[str, ...], days:
 @certs.command("list", epilog=example("ion certs list --json"))
 @FOLDER_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def list_certs(folder: Path, as_json: bool) -> None:
+def list_certs(*, folder: Path, as_json: bool) -> None:
     """List the certificates that were given out."""
     rows = [_row(one, moment if not as_json else datetime.isoformat) for one in _authority(folder).issued()]
     if as_json:
@@ -86,7 +86,7 @@ def list_certs(folder: Path, as_json: bool) -> None:
 @certs.command(epilog=example("ion certs revoke alice", "ion certs revoke 5f0c…"))
 @FOLDER_OPTION
 @click.argument("which", metavar="NAME|SERIAL")
-def revoke(folder: Path, which: str) -> None:
+def revoke(*, folder: Path, which: str) -> None:
     """Take back the certificates of a name, or the one with a serial.
 
     A server on this folder refuses them from the next call on, on open connections too. Copy revoked.pem to servers

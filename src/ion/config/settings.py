@@ -10,7 +10,7 @@ import msgspec
 
 from ion.config.backends import Backend
 from ion.config.buses import BUS
-from ion.config.kinds import FILLED, Age, Choice, Cpu, Duration, Flag, Located, Location, Size, Text, Whole
+from ion.config.kinds import FILLED, Age, Choice, Cpu, Duration, Flag, Located, Location, Port, Size, Text, Whole
 from ion.config.stores import BLOB, DOCUMENT, LEDGER
 from ion.config.tables import Field, Many, Named, Section, Short
 from ion.errors import InvalidError
@@ -93,17 +93,18 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
     `certificate`, `key`, `ca` and `revoked` are absolute paths of PEM files. Without the first three it is served on
     loopback only, without TLS. `host`: the address to bind; empty chooses by these. An empty `revoked` is a file
-    `revoked.pem` beside the CA's, if there is one. Without `roles`, certificates say theirs, or are an admin's.
+    `revoked.pem` beside the CA's, if there is one. Without `roles`, certificates say theirs, or are an admin's. The
+    page for Prometheus is on loopback, or on `host` if it is set. A port of None: not served.
     """
 
     host: str = ""
-    port: int = 9000
+    port: int | None = 9000
     certificate: str = ""
     key: str = ""
     ca: str = ""
     revoked: str = ""
     roles: tuple[Grant, ...] = ()
-    metrics_port: int = 9464
+    metrics_port: int | None = 9464
 
 
 def _served(
@@ -143,13 +144,13 @@ MANAGEMENT = Section(
     build=_served,
     fields={
         "host": Field(kind=FILLED, doc="The address to bind; loopback unless there are a certificate, a key and a CA."),
-        "port": Field(kind=Whole(most=65_535), doc="The port to listen on; 0 takes a free one."),
+        "port": Field(kind=Port(), doc="The port to listen on; 0 takes a free one, off: `ion up` does without it."),
         "certificate": Field(kind=Located(), doc="A PEM file with the server's certificate, and those above it."),
         "key": Field(kind=Located(), doc="A PEM file with its key."),
         "ca": Field(kind=Located(), doc="A PEM file of the authorities whose clients are let in."),
         "revoked": Field(kind=Located(), doc="A PEM file of revocation lists; else revoked.pem beside the CA's."),
         "roles": Field(kind=Many(item=ROLE), doc="Who may do what; else certificates say it, or are an admin's."),
-        "metrics_port": Field(kind=Whole(most=65_535), doc="The port of GET /metrics for Prometheus; 0: none."),
+        "metrics_port": Field(kind=Port(), doc="The port of GET /metrics, for Prometheus; 0 takes a free one, or off."),
     },
 )
 

@@ -26,7 +26,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """A role for the certificates whose subject fits, in some pipelines only where any are named.
 
     `subject` lists attributes, each of which must be in the certificate's subject: `CN=alice,O=acme`. `*` stands for
-    any text within one value, a comma in a value is written `\\,`, and a text without `=` is a common name.
+    any text within one value, a comma in a value has a backslash before it, and a text without `=` is a common name.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""Certificates, keys and revocation lists as such, which `authority` keeps in its folder. Nothing here touches a file."""
+"""Certificates, keys and revocation lists themselves; `authority` keeps them in its folder."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
