@@ -1,7 +1,7 @@
 """What a module is checked for before it is accepted from outside: everything that could only fail later, when a job of
 it is due. Pure; nothing is looked up, so whether a host has what it needs is for the host to say.
 
-A pipeline file's decoder refuses the same things with their line; what it accepts is accepted here.
+A pipeline file's decoder refuses most of these things too, with their line.
 """
 
 import math
@@ -20,14 +20,16 @@ from ion.model.module import Module, Resources, Retries
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 NAME_WANTS = "small letters, digits and dashes, beginning with a letter, at most 40 characters"
 EVENT_TYPE = re.compile(r"[^\s,*\x00-\x1f\x7f]{1,255}")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 PROVIDERS = ("local", "kubernetes", "azurebatch")
 RUNTIMES = ("", "process", "container")
 OWN = "ion."
 LOCAL_FILE = "file:"
 """Before the path of a program on the host, where an image would stand."""
 
-_DOMAIN = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]{1,5})?/)?"
+_DOMAIN = (
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]{1,5})?/)?"
+)
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 IMAGE = re.compile(
     rf"(?P<name>{_DOMAIN}{_PART}(?:/{_PART})*)(?::\w[\w.-]{{0,127}})?(?:@[a-z0-9+._-]+:[0-9a-fA-F]{{32,}})?", re.ASCII
@@ -42,12 +44,14 @@ RESOURCES_MOST = {"cpu": 4096.0, "memory": 2.0**50, "gpu": 1024.0, "disk": 2.0**
 
 
 def normal(module: Module) -> Module:
-    """The module as it is kept: a program given as `file:PATH` in the place of an image becomes its command."""
+    """The module as it is kept: the provider in small letters; a program of the host (`file:PATH` in the place of an
+    image) as its command.
+    """
+    module = msgspec.structs.replace(module, provider=module.provider.lower())
     if not module.image.startswith(LOCAL_FILE) or module.provider != "local":
         return module
-    return msgspec.structs.replace(
-        module, image="", command=(module.image.removeprefix(LOCAL_FILE), *module.command)
-    )
+    program = module.image.removeprefix(LOCAL_FILE)
+    return msgspec.structs.replace(module, image="", command=(program, *module.command))
 
 
 def check_modules(modules: Sequence[Module], pipeline: str) -> None:
@@ -83,6 +87,7 @@ def faults(module: Module) -> Iterator[str]:
     yield from _events(module)
     yield from _runs(module)
     yield from _surroundings(module)
+    yield from _mounts(module)
     yield from _resources(module.resources)
     yield from _retries(module.retries)
     yield from _bounds(module)
@@ -143,7 +148,7 @@ def _image(image: str, provider: str) -> Iterator[str]:
 def _surroundings(module: Module) -> Iterator[str]:
     for name in [*module.env, *module.secrets]:
         if not VARIABLE.fullmatch(name):
-            yield f"'{name[:40]}' cannot be a variable's name: write letters, digits and underscores"
+            yield f"'{name[:40]}' cannot be a variable's name: write letters, digits, dashes, dots and underscores"
     for name, value in module.env.items():
         if "\0" in value:
             yield f"the variable {name} holds a NUL character: take it out"
@@ -152,6 +157,9 @@ def _surroundings(module: Module) -> Iterator[str]:
             yield f"the variable {name} names no secret: give the secret's name"
     for name in sorted(module.env.keys() & module.secrets.keys()):
         yield f"the variable {name} stands in both env and secrets: remove one"
+
+
+def _mounts(module: Module) -> Iterator[str]:
     for path, times in Counter(mount.path for mount in module.mounts).items():
         if times > 1:
             yield f"{times} mounts have the path {path}: change all but one"
