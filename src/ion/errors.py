@@ -7,6 +7,7 @@
     │   └── NotFoundError       no such job, flow, module or blob
     ├── ConflictError           well formed, but not possible in the present state (CLI exit 2, HTTP 409)
     │   └── ExistsError         create-only, and something is there already
+    ├── DeniedError             the caller may not do that, or did not say who it is (CLI exit 2)
     ├── UnavailableError        a store, bus or executor does not answer: try again later
     └── UnsupportedError        this adapter, host or combination cannot do that; refused when configured
 
@@ -41,6 +42,10 @@ class ConflictError(IonError):
 
 class ExistsError(ConflictError):
     """Create-only, and something is stored there already."""
+
+
+class DeniedError(IonError):
+    """The caller may not do that, or is not known."""
 
 
 class UnavailableError(IonError):
