@@ -5,9 +5,9 @@
     │   ├── PipelineError       the pipeline file: names file, line and what to write instead
     │   ├── ContractError       a module broke the module contract: the job fails for good
     │   └── NotFoundError       no such job, flow, module or blob
+    ├── DeniedError             the caller may not do that (CLI exit 2, PERMISSION_DENIED)
     ├── ConflictError           well formed, but not possible in the present state (CLI exit 2, HTTP 409)
     │   └── ExistsError         create-only, and something is there already
-    ├── DeniedError             the caller may not do that, or did not say who it is (CLI exit 2)
     ├── UnavailableError        a store, bus or executor does not answer: try again later
     └── UnsupportedError        this adapter, host or combination cannot do that; refused when configured
 
@@ -36,16 +36,16 @@ class NotFoundError(InvalidError):
     """Nothing is stored under that name."""
 
 
+class DeniedError(IonError):
+    """Whoever asks may not do that, or not with this thing."""
+
+
 class ConflictError(IonError):
     """Not possible in the present state of the thing."""
 
 
 class ExistsError(ConflictError):
     """Create-only, and something is stored there already."""
-
-
-class DeniedError(IonError):
-    """The caller may not do that, or is not known."""
 
 
 class UnavailableError(IonError):
