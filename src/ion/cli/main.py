@@ -3,8 +3,7 @@
 Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
 `ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
 
-    2    what was given is wrong, not allowed, or not possible now (usage, InvalidError, DeniedError, ConflictError,
-         UnsupportedError)
+    2    what was given is wrong, or not possible now (usage, InvalidError, ConflictError, DeniedError, UnsupportedError)
     1    something does not answer (UnavailableError)
     130  interrupted
 
@@ -98,7 +97,7 @@ def _meant(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     match error:
-        case InvalidError() | DeniedError() | ConflictError() | UnsupportedError():
+        case InvalidError() | ConflictError() | DeniedError() | UnsupportedError():
             return Refusal(str(error))
         case UnavailableError():
             return Later(str(error))

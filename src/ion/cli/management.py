@@ -11,7 +11,7 @@ from ion.cli.context import STORE_NAME, example, start_logging
 from ion.cli.extras import need_management
 from ion.cli.hosting import Interrupts
 from ion.cli.output import here, remark
-from ion.cli.serving import PACKAGES, Api, Port, with_ports
+from ion.cli.serving import PACKAGES, Api, port_or_off, with_ports
 from ion.config.load import load_pipeline
 from ion.config.settings import Served, Settings
 from ion.errors import NotFoundError
@@ -35,7 +35,7 @@ def management() -> None:
 @click.option("--profile", default="", envvar="ION_PROFILE", help="A profile of the pipeline file.")
 @click.option("--host", default="", help="The address to bind; loopback only, unless there are TLS files.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="The port; 0 takes a free one.  [9000]")
-@click.option("--metrics-port", type=Port(), metavar="PORT|off", help="The port of GET /metrics.  [9464]")
+@click.option("--metrics-port", type=port_or_off, metavar="PORT|off", help="The port of GET /metrics.  [9464]")
 def start(*, file: Path | None, profile: str, host: str, port: int | None, metrics_port: int | None) -> None:
     """Serve the API of a store until stopped (SIGINT or SIGTERM).
 

@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 
 from ion.cli.extras import has_packages
 from ion.config.settings import Served
-from ion.errors import UnavailableError
+from ion.errors import InvalidError, UnavailableError
 from ion.model.retention import Retention
 
 if TYPE_CHECKING:  # heavy, and an extra
@@ -21,18 +20,17 @@ if TYPE_CHECKING:  # heavy, and an extra
 
 PACKAGES = ("grpc", "grpc_health", "grpc_reflection", "cryptography", "prometheus_client")
 OFF = "off"
+PORT_MOST = 65_535
+_WHO = {"port": "the management API", "metrics_port": "the page for Prometheus"}
 
 
-class Port(click.ParamType):
-    """A port, or `off`, which is given as -1: None is for what was not said."""
-
-    name = "port"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if value == OFF:
-            return -1
-        number: int = click.IntRange(0, 65_535).convert(value, param, ctx)
-        return number
+def port_or_off(text: str) -> int:
+    """A port, or -1 for `off`: None is for what was not said."""
+    if text == OFF:
+        return -1
+    if not (text.isascii() and text.isdigit() and int(text) <= PORT_MOST):
+        raise InvalidError(f"'{text}' is no port: write a number up to {PORT_MOST}, 0 for a free one, or off")
+    return int(text)
 
 
 def with_ports(served: Served, port: int | None, metrics_port: int | None) -> Served:
@@ -67,6 +65,16 @@ class Api:
         """Counts a step of an attempt."""
         if self.counts is not None:
             self.counts.observe(progress)
+
+    def check_ports(self) -> None:
+        """Raises UnavailableError if a port that was asked for is taken now: before anything is opened."""
+        from ion.config.addresses import LOOPBACK
+        from ion.gateway.serve import bound
+
+        for key in self._asked:
+            if port := getattr(self._served, key):
+                with bound(self._served.host or LOOPBACK, port, _WHO[key], f"management.{key}"):
+                    pass
 
     @asynccontextmanager
     async def serving(self, stores: "Stores") -> AsyncGenerator[None]:
@@ -117,6 +125,6 @@ class Api:
 
         assert self.counts is not None
         host = self._served.host or LOOPBACK
-        listening = stack.enter_context(bound(host, port, "the page for Prometheus", "management.metrics_port"))
+        listening = stack.enter_context(bound(host, port, _WHO["metrics_port"], "management.metrics_port"))
         app = metrics_app(partial(page, stores, self.counts), CONTENT_TYPE)
         return f"http://{host}:{await stack.enter_async_context(serving(app, listening))}/metrics"

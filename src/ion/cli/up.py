@@ -14,7 +14,7 @@ from ion.cli.hosting import STOP_GRACE_S, Host, hosting
 from ion.cli.live import PlainLines
 from ion.cli.output import here, remark
 from ion.cli.roots import warn
-from ion.cli.serving import Api, Port, with_ports
+from ion.cli.serving import Api, port_or_off, with_ports
 from ion.cli.show import Show
 from ion.config.load import load_pipeline
 from ion.config.pipeline import Pipeline
@@ -27,9 +27,9 @@ from ion.management.graph import Graph
 @click.argument("file", type=click.Path(path_type=Path), default="ion.yaml")
 @click.option("--profile", default="", envvar="ION_PROFILE", help="A profile of the pipeline file.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of the front API; 0 takes a free one.  [9001]")
-@click.option("--management-port", type=Port(), metavar="PORT|off", envvar="ION_MANAGEMENT_PORT",
+@click.option("--management-port", type=port_or_off, metavar="PORT|off", envvar="ION_MANAGEMENT_PORT",
               help="Port of the management API; 0 takes a free one.  [9000]")  # fmt: skip
-@click.option("--metrics-port", type=Port(), metavar="PORT|off", envvar="ION_METRICS_PORT",
+@click.option("--metrics-port", type=port_or_off, metavar="PORT|off", envvar="ION_METRICS_PORT",
               help="Port of GET /metrics for Prometheus; 0 takes a free one.  [9464]")  # fmt: skip
 @click.option("--stop-grace", "grace_s", type=float, default=STOP_GRACE_S, metavar="SECONDS", show_default=True,
               help="How long running jobs may take to end when it is stopped; then they are given up.")  # fmt: skip
@@ -60,6 +60,7 @@ def up(
         tell=remark,
         asked=frozenset(name for name, said in ports.items() if said is not None),
     )
+    api.check_ports()
     front = front if port is None else msgspec.structs.replace(front, port=port)
     asyncio.run(_serve(pipeline, store, front, api, grace_s))
 
