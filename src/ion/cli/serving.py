@@ -52,7 +52,7 @@ class Api:
     ) -> None:
         self._served, self._store, self._retention = served, store, retention
         self._tell, self._asked = tell, asked
-        self.counts: "Counts | None" = None
+        self.counts: Counts | None = None
         self._here = has_packages(*PACKAGES)
         if not self._here:
             return
