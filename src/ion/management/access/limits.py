@@ -5,12 +5,12 @@ of all modules that have jobs in it; so is the job by which a gateway raised its
 of the pipelines of the modules that hear it. Whatever cannot be told to be the caller's, is not.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ion.errors import DeniedError
 from ion.management.access.around import Arguments
+from ion.management.created import bare_name
 from ion.management.flows import find_flow
 from ion.management.jobs import find_job
 from ion.management.run import is_gateways
@@ -18,9 +18,6 @@ from ion.management.verbs.events import NewEvent
 from ion.model.job import Job
 from ion.model.module import Module
 from ion.ports.ledger import Ledger
-
-_DEPLOYED = re.compile(r"(.+)-[0-9a-z]{8}")
-"""A deployed name of the original's form."""
 
 
 class Limits:
@@ -75,8 +72,11 @@ class Limits:
             self._refuse(f"flow {flow}")
 
     async def _check_modules(self, names: Iterable[str]) -> None:
+        """A deployed name stands for the module that is meant by it, but it may be another's whole name as well."""
+        known = {one.module.name: one for one in await self._ledger.modules()}
         for name in names:
-            if not await self.has_module(name):
+            meant = await bare_name(self._ledger, name, known)
+            if not await self.has_module(meant) or await self._pipeline(name) not in (None, *self.pipelines):
                 self._refuse(f"module '{name}'")
 
     async def _check_applied(self, modules: Sequence[Module], pipeline: str) -> None:
@@ -111,10 +111,7 @@ class Limits:
         return await self.has_module(job.module)
 
     async def has_module(self, name: str) -> bool:
-        pipeline = await self._pipeline(name)
-        if pipeline is None and (deployed := _DEPLOYED.fullmatch(name)):
-            pipeline = await self._pipeline(deployed[1])
-        return pipeline in self.pipelines
+        return await self._pipeline(name) in self.pipelines
 
     async def has_flow(self, flow: str) -> bool:
         """Whether all modules with jobs in it are the caller's; that of a gateway, which was never applied, is not

@@ -12,7 +12,9 @@ from ion.dispatcher.service import Stores
 from ion.errors import IonError
 from ion.management.local.census import Census, take_census
 from ion.management.metrics.counts import Counts
+from ion.model.job import State
 
+_COUNTED = (State.WAITING, State.RUNNING, State.COMMITTED, State.DEAD, State.CANCELLED)
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -49,8 +51,8 @@ def _modules(census: Census) -> Iterator[Metric]:
     standing = GaugeMetricFamily("ion_module_standing", "How modules fare: 1.", labels=("module", "standing"))
     for state in census.modules:
         name = state.registered.module.name
-        for job_state, count in state.jobs.items():
-            jobs.add_metric((name, job_state.value), count)
+        for job_state in _COUNTED:
+            jobs.add_metric((name, job_state.value), state.jobs.get(job_state, 0))
         oldest.add_metric((name,), state.oldest_s or 0.0)
         standing.add_metric((name, state.standing), 1.0)
     yield from (jobs, oldest, standing)
