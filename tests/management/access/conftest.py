@@ -33,6 +33,9 @@ class World:
 
     def __init__(self, stores: Stores, store: Path, authority: Authority) -> None:
         self.stores, self.ledger, self.store, self.authority = stores, stores.ledger, store, authority
+        self.trusted = store / "trusted.pem"
+        """The clients' copy of the authority's certificate."""
+        self.trusted.write_bytes(authority.ca.read_bytes())
 
     @property
     def served(self) -> Served:
@@ -49,7 +52,7 @@ class World:
         """A new certificate; of another authority if one is given."""
         authority = by or self.authority
         authority.client(name, role, pipelines)
-        return ClientFiles(authority.files_of(name), self.authority.ca)
+        return ClientFiles(authority.files_of(name), self.trusted)
 
     async def raised(self, event_type: str, *, flow: str = "") -> list[Job]:
         """The jobs of modules that an event started."""

@@ -46,9 +46,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
             raise DeniedError(self.refusal)
         enough = [grant for grant in self.grants if grant.role.covers(role)]
         if not enough:
-            raise DeniedError(
-                f"this needs the role {role} and {self.actor} is {self.role or 'no one'} here: ask for it"
-            )
+            raise DeniedError(f"this needs the role {role}, and {self.actor} is {self.role} here: ask for it")
         if any(not grant.pipelines for grant in enough):
             return None
         return frozenset(name for grant in enough for name in grant.pipelines)

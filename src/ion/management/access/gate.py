@@ -55,6 +55,7 @@ class _Gate(Around):
         limits, theirs = Limits(self._caller.actor, pipelines, self._ledger), ", ".join(sorted(pipelines))
         if needed.reach is Reach.WHOLE:
             raise DeniedError(f"{verb} is about the whole of this Ion, and {self._caller.actor} may see {theirs} only")
-        if not await limits.check(arguments) and needed.reach is Reach.NAMED:
+        named = await limits.check(arguments, narrows=needed.reach is Reach.ROWS)
+        if not named and needed.reach is Reach.NAMED:
             raise DeniedError(f"{self._caller.actor} may work on {theirs} only: name a job, a flow or a module of it")
         return limits

@@ -30,28 +30,31 @@ class Limits:
 
     # ---- what is named ----------------------------------------------------------------------------------------
 
-    async def check(self, arguments: Arguments) -> bool:
-        """Whether the arguments name anything. Raises DeniedError: some of it is not the caller's."""
+    async def check(self, arguments: Arguments, *, narrows: bool = False) -> bool:
+        """Whether the arguments name anything. Raises DeniedError: some of it is not the caller's.
+
+        Where the answer `narrows` to what is, a flow may be shared with others.
+        """
         named = False
         for name, value in arguments.items():
             if value:
-                named |= await self._check(name, value, arguments)
+                named |= await self._check(name, value, arguments, narrows=narrows)
         return named
 
-    async def _check(self, name: str, value: Any, arguments: Arguments) -> bool:
+    async def _check(self, name: str, value: Any, arguments: Arguments, *, narrows: bool) -> bool:
         match name:
             case "job":
                 await self._check_jobs((value,))
             case "jobs":
                 await self._check_jobs(value)
-            case "flow" if not arguments.get("module"):
+            case "flow" if not narrows and not arguments.get("module"):
                 await self._check_flow(value)
             case "module" | "name":
                 await self._check_modules((value,))
             case "modules":
                 await self._check_applied(value, arguments.get("pipeline", ""))
             case "which":
-                return await self.check({"module": value.module, "flow": value.correlation_id})
+                return await self.check({"module": value.module, "flow": value.correlation_id}, narrows=narrows)
             case "event":
                 await self._check_event(value)
             case "group":
