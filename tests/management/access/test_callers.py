@@ -23,7 +23,7 @@ def test_a_certificate_of_ours_carries_its_role(alice: bytes) -> None:
     """With the pipelines that it is for; who it is, is the name alone."""
     caller = Callers().caller(alice, "10.0.0.7:4711")
     assert (caller.actor, caller.role, caller.peer) == ("alice", "operator", "10.0.0.7:4711")
-    assert caller.pipelines(Role.VIEWER) == {"media"}
+    assert caller.pipelines(Role.VIEWER) == frozenset({"media"})
     with pytest.raises(DeniedError, match="this needs the role admin, and alice is operator here"):
         caller.pipelines(Role.ADMIN)
 
@@ -37,7 +37,7 @@ def test_a_table_of_roles_alone_counts(alice: bytes) -> None:
     ]
     caller = Callers(roles).caller(alice, "")
     assert caller.pipelines(Role.VIEWER) is None
-    assert caller.pipelines(Role.OPERATOR) == {"books"}
+    assert caller.pipelines(Role.OPERATOR) == frozenset({"books"})
 
 
 @pytest.mark.parametrize("subject", ["bob", "CN=alice,O=acme", "CN=lice", "O=*,CN=a", "OU=admin"])
