@@ -3,7 +3,7 @@
 Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
 `ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
 
-    2    what was given is wrong, or not possible now (usage, InvalidError, ConflictError, DeniedError, UnsupportedError)
+    2    what was given is wrong, not possible now, or not allowed (usage; every error but the next)
     1    something does not answer (UnavailableError)
     130  interrupted
 
