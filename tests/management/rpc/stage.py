@@ -11,6 +11,7 @@ import msgspec
 from ion.config.load import load_pipeline
 from ion.dispatcher.finish import Progress
 from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
+from ion.management.events import RootFile
 from ion.management.local import LocalManagement
 from ion.management.registry import apply_modules
 from ion.management.rpc.remote import RemoteManagement, open_remote
@@ -86,14 +87,11 @@ async def lived(folder: Path) -> AsyncGenerator[World]:
     async with bare(folder) as stores:
         local = management(stores, store / "work")
         settings = DispatcherSettings(locks=store / "run")
+        machine = load_pipeline(folder / "ion.yaml", environ={}).settings
         async with (
-            open_executors(
-                store, stores, load_pipeline(folder / "ion.yaml", environ={}).settings, os.environ
-            ) as executors,
+            open_executors(store, stores, machine, os.environ) as executors,
             Dispatcher(stores, executors, settings, observe=ignore),
         ):
-            from ion.management.events import RootFile
-
             raised = await local.events.create(
                 event=NewEvent(type="photo", data={"kind": "portrait", "n": [1, 2.5, None]}),
                 files=[RootFile(name="a/photo.jpg", file=photo)],

@@ -69,11 +69,11 @@ def structs(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
 
 def named(hint: Any, found: dict[type, None]) -> None:
     """Every struct that a hint names, and those that they name."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        if hint not in found and Path not in get_type_hints(hint).values():
-            found[hint] = None
-            for inner in get_type_hints(hint).values():
-                named(inner, found)
+    is_struct = isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+    if is_struct and hint not in found and Path not in get_type_hints(hint).values():
+        found[hint] = None
+        for inner in get_type_hints(hint).values():
+            named(inner, found)
     for part in get_args(hint):
         named(part, found)
 

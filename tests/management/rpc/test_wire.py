@@ -166,7 +166,7 @@ async def test_changes_are_made_there_as_here(world: World, remote: RemoteManage
 
 async def test_an_event_of_the_bus_comes_by_the_wire(world: World, remote: RemoteManagement) -> None:
     """Looking at the bus's next event and taking it give the event's document."""
-    given = {"event_type": "seen", "group": "me", "timeout_s": 0.0}
+    given: dict[str, Any] = {"event_type": "seen", "group": "me", "timeout_s": 0.0}
     with pytest.raises(IonError):
         await remote.events.next(**given, take=False)  # makes the subscription, which hears from now on
     seen = msgspec.structs.replace((await world.local.jobs.get(job=world.detect)).event, type="seen")
