@@ -49,7 +49,7 @@ def up(
     """
     start_logging()
     pipeline = load_pipeline(file, profile=profile, environ=os.environ)
-    store = serving_store(pipeline.folder, pipeline.settings.endpoint)
+    store = serving_store(pipeline.folder)
     warn(Graph.of(pipeline.modules))
     front = pipeline.settings.front
     ports = {"port": management_port, "metrics_port": metrics_port}

@@ -134,7 +134,9 @@ def _single(name: str, kind: type, default: object) -> Field:
             setattr(message, name, value)
 
     if default is not MISSING and default != empty:  # `optional`
-        return Field(name, write, _or_default(name, get, default))
+        return Field(name, write, lambda message: _same(get(message), default) if message.HasField(name) else default)
+    if kind is float and default is not MISSING:
+        return Field(name, write_full, lambda message: _same(get(message), default))
     return Field(name, write_full, get)
 
 
@@ -142,8 +144,9 @@ def _then(get: Read, read_one: Callable[[Any], Any]) -> Read:
     return lambda message: read_one(get(message))
 
 
-def _or_default(name: str, read: Read, default: object) -> Read:
-    return lambda message: read(message) if message.HasField(name) else default
+def _same(value: object, default: object) -> object:
+    """The very default where the value equals it: msgspec leaves out no other, and a revision's id is of its JSON."""
+    return default if value == default else value
 
 
 def _word(name: str, kind: type[StrEnum]) -> Callable[[str], StrEnum]:
@@ -229,7 +232,7 @@ def _struct(name: str, kind: type[msgspec.Struct], default: object) -> Field:
 
     def read(message: Message) -> object:
         if message.HasField(name):
-            return read_one(get(message))
+            return _same(read_one(get(message)), default)
         if default is MISSING:
             raise _missing(name)
         return default

@@ -38,7 +38,7 @@ async def receive(requests: AsyncIterator[bytes], folder: Path) -> tuple[NewEven
                     files.append(_named(part.file, files, folder))
                     if target is not None:
                         await in_thread(target.close)
-                    target = await in_thread(open, files[-1].file, "xb")
+                    target = files[-1].file.open("xb")
                 case "content" if target is not None:
                     await in_thread(target.write, part.content)
                 case other:
