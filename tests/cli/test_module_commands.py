@@ -88,7 +88,7 @@ def test_a_module_is_described(bench: Bench, flow: Event) -> None:
     assert flow.id
     bench.photo()
     text = bench.ion("module", "describe", "detect").stdout
-    for said in ("unserved: jobs of detect wait", "1 waiting", "hears      photo", "emits      face", "1h"):
+    for said in ("unserved: jobs of detect wait", "1 waiting", "hears      photo", "emits      face", "1 h 0 min"):
         assert said in text
     described = bench.json("module", "describe", "count", "--json")
     assert (described["status"], described["jobs"]) == ("ready", {"dead": 1})
