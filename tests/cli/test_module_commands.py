@@ -55,10 +55,10 @@ def test_every_number_of_the_original_can_be_given(bench: Bench) -> None:
 def test_a_program_of_this_host_is_a_module(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `file:PATH` from this folder, or as a command behind two dashes; only with the local provider."""
     monkeypatch.chdir(bench.folder)
-    bench.ion(*CREATE, "-p", "local", "-m", "file:./detect", "--", "--fast")
+    bench.ion(*CREATE, "-p", "local", "-m", "file:./detect -v", "--", "--fast")
     made = registered(bench, "made")
     assert made is not None
-    assert (made.image, made.command) == ("", (f"{bench.folder}/detect", "--fast"))
+    assert (made.image, made.command) == ("", (f"{bench.folder}/detect", "-v", "--fast"))
     bench.ion(*CREATE, "-p", "local", "--", "python3", "detect.py")
     made = registered(bench, "made")
     assert made is not None
