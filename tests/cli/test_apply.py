@@ -47,7 +47,7 @@ def test_a_file_s_profile_and_endpoint_count(here: Folder) -> None:
 
 
 def test_a_module_created_while_ion_runs_gets_the_next_event(here: Folder) -> None:
-    """Created, changed by `apply` and deleted beside a running `ion up`: it follows without a restart."""
+    """Created, changed and deleted beside a running `ion up`: it follows without a restart."""
     here.pipeline({"detect": shell("true", on="photo")})
     up = here.up()
     here.ion("module", "create", "-n", "count", "-i", "clip", "-p", "local", "--", "sh", "-c", "echo one")
@@ -56,7 +56,7 @@ def test_a_module_created_while_ion_runs_gets_the_next_event(here: Folder) -> No
     here.ion("module", "create", "-n", "count", "-i", "clip", "-p", "local", "--", "sh", "-c", "echo two")
     assert up.post("/events/clip", files={"file": ("a.mp4", b"x")}).status_code == 200
     until(lambda: here.released("count", 2))
-    assert [here.log(job).splitlines()[-1] for job in here.jobs("count")] == ["one", "two"]
+    assert [here.log(job).split()[-1] for job in here.jobs("count")] == ["one", "two"]
     here.ion("module", "delete", "count")
     assert up.post("/events/clip", files={"file": ("a.mp4", b"x")}).status_code == 422
 

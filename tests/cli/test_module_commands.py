@@ -55,10 +55,10 @@ def test_every_number_of_the_original_can_be_given(bench: Bench) -> None:
 def test_a_program_of_this_host_is_a_module(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `file:PATH` from this folder, or as a command behind two dashes; only with the local provider."""
     monkeypatch.chdir(bench.folder)
-    bench.ion(*CREATE, "-p", "local", "-m", "file:./detect", "--", "--fast")
+    bench.ion(*CREATE, "-p", "local", "-m", "file:./detect -v", "--", "--fast")
     made = registered(bench, "made")
     assert made is not None
-    assert (made.image, made.command) == ("", (f"{bench.folder}/detect", "--fast"))
+    assert (made.image, made.command) == ("", (f"{bench.folder}/detect", "-v", "--fast"))
     bench.ion(*CREATE, "-p", "local", "--", "python3", "detect.py")
     made = registered(bench, "made")
     assert made is not None
@@ -88,7 +88,7 @@ def test_a_module_is_described(bench: Bench, flow: Event) -> None:
     assert flow.id
     bench.photo()
     text = bench.ion("module", "describe", "detect").stdout
-    for said in ("unserved: jobs of detect wait", "1 waiting", "hears      photo", "emits      face", "1h"):
+    for said in ("unserved: jobs of detect wait", "1 waiting", "hears      photo", "emits      face", "1 h 0 min"):
         assert said in text
     described = bench.json("module", "describe", "count", "--json")
     assert (described["status"], described["jobs"]) == ("ready", {"dead": 1})

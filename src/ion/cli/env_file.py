@@ -10,7 +10,7 @@ from pathlib import Path
 from ion.errors import InvalidError
 
 _LINE = re.compile(
-    r"""(?:export\s+)?(?P<key>[^\s=]+)\s*=\s*(?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|[^"'].*?|)\s*(?:(?<=\s)#.*)?"""
+    r"""(?:export\s+)?(?P<key>[^\s=]+)\s*=\s*(?P<value>|"(?:[^"\\]|\\.)*"|'[^']*'|[^"'].*?)\s*(?:(?<=\s)#.*)?"""
 )
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 

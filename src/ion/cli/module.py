@@ -1,16 +1,18 @@
 """`ion module`: modules one by one; `ion apply` does a whole pipeline's. How they look is in module_view.py."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from ion.cli.context import example, manage
+from ion.cli.context import example, manage, target
 from ion.cli.module_view import change_lines, described, history_rows, row, state_view, view
 from ion.cli.output import document, facts, plain, raw, remark, table
 from ion.errors import InvalidError, NotFoundError
+from ion.management.checks import LOCAL_FILE, words_of
 from ion.management.created import INSTANCES, MINUTES, PROVIDER, RETRIES, created, deployed_name
 from ion.management.verbs import Management
 from ion.management.verbs.modules import Change
@@ -19,7 +21,6 @@ from ion.model.module import Module
 from ion.ports.ledger import JobFilter
 
 F = TypeVar("F", bound=Callable[..., Any])
-LOCAL_FILE = "file:"
 
 
 def named(command: F) -> F:
@@ -77,14 +78,19 @@ def module() -> None:
 def create(env_file: Path | None, command: tuple[str, ...], image: str, *, as_json: bool, **given: Any) -> None:
     """Create a module, or change the one of that name, and print its deployed name.
 
-    What stands behind -- is the command that it runs, in this folder.
+    What stands behind -- is the command that it runs: in this folder, if it is created in a store here.
     """
     from ion.cli.env_file import read_env_file
 
-    if image.startswith(LOCAL_FILE):
-        image = LOCAL_FILE + os.path.abspath(image.removeprefix(LOCAL_FILE))  # noqa: PTH100  links stay
+    here = target().store is not None
     env = read_env_file(env_file) if env_file else {}
-    made = created(image=image, command=command, env=env, folder=str(Path.cwd()), **given)
+    made = created(
+        image=_from_here(image) if here else image,
+        command=command,
+        env=env,
+        folder=str(Path.cwd()) if here else "",
+        **given,
+    )
 
     async def work(ion: Management) -> None:
         applied = await ion.modules.apply(modules=(made,))
@@ -98,6 +104,15 @@ def create(env_file: Path | None, command: tuple[str, ...], image: str, *, as_js
             remark(f"warning: {plain(warning)}")
 
     manage(work)
+
+
+def _from_here(image: str) -> str:
+    """A program given by its path from this folder has that from the root, wherever it is started."""
+    words = words_of(image.removeprefix(LOCAL_FILE))
+    if not image.startswith(LOCAL_FILE) or not words:
+        return image
+    program = os.path.abspath(words[0])  # noqa: PTH100  links stay
+    return LOCAL_FILE + shlex.join([program, *words[1:]])
 
 
 @module.command("list", epilog=example("ion module list --json"))
