@@ -221,7 +221,7 @@ def test_room_gets_short_before_it_is_gone(tmp_path: Path, free: int, grade: Gra
 
 async def test_a_server_that_is_gone_is_told(mortal: PostgresServer, tmp_path: Path) -> None:
     """Ledger and documents do not answer, blobs do; what the ledger would have told is left out."""
-    async with Postgres(mortal.settings()) as database, FilesystemBlobs(tmp_path / "blobs", links=None) as blobs:
+    async with Postgres(mortal.settings()) as database, FilesystemBlobs(tmp_path / "blobs", links=False) as blobs:
         ledger = PostgresLedger(database)
         stores = Stores(
             ledger=ledger,

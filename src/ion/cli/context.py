@@ -16,6 +16,7 @@ from ion.errors import InvalidError, NotFoundError, UnsupportedError
 
 if TYPE_CHECKING:  # heavy: only commands that work on a store need them
     from ion.dispatcher.service import Stores
+    from ion.management.verbs import Management
 
 T = TypeVar("T")
 
@@ -99,6 +100,24 @@ def in_store(work: Callable[[Place], Awaitable[T]]) -> T:
         remark(f"store: {here(str(folder))}")
         async with open_store(folder) as stores:
             return await work(Place(folder, stores))
+
+    return asyncio.run(run())
+
+
+def manage(work: "Callable[[Management], Awaitable[T]]") -> T:
+    """Runs `work` on the Ion that the command is for, and says on standard error which that is."""
+    import asyncio
+
+    from ion.cli.output import here, remark
+    from ion.wiring import open_management
+
+    start_logging()
+    folder = store_folder()
+
+    async def run() -> T:
+        remark(f"store: {here(str(folder))}")
+        async with open_management(folder) as management:
+            return await work(management)
 
     return asyncio.run(run())
 
