@@ -7,6 +7,7 @@ import click
 from ion.cli.context import Place, example, in_store
 from ion.cli.job_view import listing, show_job, view
 from ion.cli.output import document, here, plain, raw, remark, short, table
+from ion.cli.why import why
 from ion.management.files import files_of
 from ion.management.files import pull as pull_job
 from ion.management.flows import find_flow
@@ -166,3 +167,6 @@ def _actor() -> str:
     from ion.wiring import actor
 
     return actor()
+
+
+job.add_command(why)
