@@ -3,7 +3,7 @@
 Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
 `ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
 
-    2    what was given is wrong, or not possible now (usage, InvalidError, ConflictError, UnsupportedError)
+    2    what was given is wrong, not possible now, or not allowed (usage; every error but the next)
     1    something does not answer (UnavailableError)
     130  interrupted
 
@@ -19,7 +19,7 @@ import click
 
 from ion import __version__
 from ion.cli.context import accept_globals, example, global_options
-from ion.errors import ConflictError, InvalidError, UnavailableError, UnsupportedError
+from ion.errors import ConflictError, DeniedError, InvalidError, UnavailableError, UnsupportedError
 
 COMMANDS = {
     "init": ("ion.cli.init:init", "Make a small pipeline that runs at once."),
@@ -99,7 +99,7 @@ def _meant(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     match error:
-        case InvalidError() | ConflictError() | UnsupportedError():
+        case InvalidError() | ConflictError() | DeniedError() | UnsupportedError():
             return Refusal(str(error))
         case UnavailableError():
             return Later(str(error))

@@ -35,7 +35,7 @@ def up(file: Path, profile: str, port: int | None, grace_s: float) -> None:
     """
     start_logging()
     pipeline = load_pipeline(file, profile=profile, environ=os.environ)
-    store = serving_store(pipeline.folder, pipeline.settings.endpoint)
+    store = serving_store(pipeline.folder)
     warn(Graph.of(pipeline.modules))
     front = pipeline.settings.front
     asyncio.run(_serve(pipeline, store, front if port is None else msgspec.structs.replace(front, port=port), grace_s))
