@@ -40,12 +40,14 @@ def doctor_command(*, as_json: bool) -> None:
 
 
 def _unreachable(error: UnavailableError) -> Symptom:
-    """A store that cannot be opened says itself what is away; of an endpoint it is found out."""
+    """A store that cannot be opened says itself what is away; of an endpoint that was named it is found out."""
     from ion.cli.reach import Line, why_unreachable
 
     chosen = target()
     if chosen.store is not None:
         return fault("store", f"{chosen.store} cannot be opened: {error}", "ion doctor")
+    if not chosen.named:
+        return fault("store", str(error), "ion init")
     line = Line(
         endpoint=chosen.endpoint,
         certfile=chosen.certfile,
