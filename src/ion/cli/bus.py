@@ -4,6 +4,7 @@ from datetime import datetime
 
 import click
 
+from ion.cli.completion import modules
 from ion.cli.context import example, manage
 from ion.cli.output import document, plain, remark, table
 from ion.cli.when import when
@@ -38,7 +39,14 @@ def depth(*, as_json: bool) -> None:
 
 @bus.command(epilog=example("ion bus replay --since 2h", "ion bus replay --since 2026-11-20 --module detect --dry-run"))
 @click.option("--since", required=True, type=when, metavar="WHEN", help="What was raised since: 2026-11-24, or 7d ago.")
-@click.option("-n", "--module", default="", metavar="NAME", help="For this module alone: one that came late, say.")
+@click.option(
+    "-n",
+    "--module",
+    default="",
+    metavar="NAME",
+    shell_complete=modules,
+    help="For this module alone: one that came late, say.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be started.")
 def replay(since: datetime, module: str, *, dry_run: bool) -> None:
     """Publish again what jobs raised, from their manifests.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # heavy: only commands that work on something need them
 T = TypeVar("T")
 
 STORE_NAME = ".ion"
-NO_STORE = "there is no store here or above: run a pipeline first (`ion run`), or name one by --store"
 
 
 def example(*commands: str) -> str:
@@ -42,7 +41,7 @@ def global_options(*, hidden: bool = False) -> list[click.Option]:
     return [
         option("--store", type=path, metavar="DIR", help="The store; else ION_HOME, else .ion here or above."),
         option("--endpoint", metavar="HOST:PORT", help="A remote Ion to work on, instead of a store."),
-        option("--context", metavar="NAME", help="The context to use; see `ion context`."),
+        option("--context", metavar="NAME", shell_complete=_contexts, help="The context to use; see `ion context`."),
         option("--timeout", metavar="DURATION", help="Time limit of a remote call; a number is seconds (30)."),
         option("--certfile", type=path, metavar="FILE", help="Certificate of this client."),
         option("--keyfile", type=path, metavar="FILE", help="Key of that certificate."),
@@ -50,6 +49,12 @@ def global_options(*, hidden: bool = False) -> list[click.Option]:
         option("--config", type=path, metavar="FILE", help="Holds these options and contexts (~/.ioncli.yaml)."),
         option("--verbose", is_flag=True, help="Log what is done, on standard error."),
     ]
+
+
+def _contexts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from ion.cli.completion import contexts
+
+    return contexts(context, parameter, incomplete)
 
 
 def _to_root(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -115,7 +120,9 @@ async def _opened(chosen: "Target") -> AsyncIterator["Management"]:
     except (UnavailableError, UnsupportedError) as error:
         if chosen.named:
             raise
-        raise type(error)(f"{NO_STORE}; and no Ion is reached at {chosen.endpoint}: {error}") from error
+        raise type(error)(
+            f"there is no store here or above (run a pipeline first, `ion run`, or name one by --store), and {error}"
+        ) from error
 
 
 def _remote(chosen: "Target") -> AbstractAsyncContextManager["Management"]:
@@ -128,9 +135,9 @@ def _remote(chosen: "Target") -> AbstractAsyncContextManager["Management"]:
     return open_remote(
         chosen.endpoint,
         timeout_s=chosen.timeout_s,
-        certfile=chosen.certfile,
-        keyfile=chosen.keyfile,
-        cacertfile=chosen.cacertfile,
+        certfile=str(chosen.certfile or ""),
+        keyfile=str(chosen.keyfile or ""),
+        cacertfile=str(chosen.cacertfile or ""),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ion.cli.completion import modules
 from ion.cli.context import example, manage
 from ion.cli.job import show_page
 from ion.cli.job_view import fault, view
@@ -37,7 +38,7 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--class", "kinds", multiple=True, type=click.Choice([k.value for k in FailureClass]), help="Died of this."
         ),
-        click.option("-n", "--module", default="", metavar="NAME", help="Of this module."),
+        click.option("-n", "--module", default="", metavar="NAME", shell_complete=modules, help="Of this module."),
     ):
         command = option(command)
     return command

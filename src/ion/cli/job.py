@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ion.cli.completion import modules
 from ion.cli.context import example, manage
 from ion.cli.job_view import listing, show_job, view
 from ion.cli.output import document, here, lines, plain, raw, remark, short, table
@@ -36,7 +37,7 @@ def job() -> None:
         "ion job list --all | jq -r .id",
     ),
 )
-@click.option("-n", "--module", default="", metavar="NAME", help="Jobs of this module.")
+@click.option("-n", "--module", default="", metavar="NAME", shell_complete=modules, help="Jobs of this module.")
 @click.option(
     "-s", "--state", "states", multiple=True, type=click.Choice([s.value for s in State]), help="Jobs in this state."
 )

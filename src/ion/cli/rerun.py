@@ -4,6 +4,7 @@ from datetime import datetime
 
 import click
 
+from ion.cli.completion import modules
 from ion.cli.context import example, manage
 from ion.cli.output import remark
 from ion.cli.when import when
@@ -17,7 +18,7 @@ OBSTACLES_SHOWN = 5
 
 @click.command("rerun", epilog=example("ion rerun 3f2a91c0", "ion rerun --module detect --since 7d --dry-run"))
 @click.argument("job_ids", metavar="[ID]...", nargs=-1)
-@click.option("-n", "--module", default="", metavar="NAME", help="Jobs of this module.")
+@click.option("-n", "--module", default="", metavar="NAME", shell_complete=modules, help="Jobs of this module.")
 @click.option("-c", "--flow", "--correlation-id", "flow", default="", metavar="ID", help="Jobs of this flow.")
 @click.option("--since", type=when, metavar="WHEN", help="Jobs that ended since: 2026-11-24, or 7d ago.")
 @click.option(
