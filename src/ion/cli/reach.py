@@ -59,7 +59,7 @@ def why_unreachable(line: Line, otherwise: str) -> Symptom:
     """The step that fails; where none does, `otherwise` is what was said."""
     try:
         with socket.create_connection(line.address, PATIENCE_S) as connection:
-            said = _answer(_wrapped(connection, line)) if line.secure else _answer(connection)
+            said = _answer(_wrapped(connection, line), b"") if line.secure else _answer(connection, HELLO)
         return _judged(said, line, otherwise)
     except ssl.SSLCertVerificationError as error:
         return _told(line, f"shows a certificate that is not trusted: {_reason(error)}; --cacertfile names its CA")
@@ -77,15 +77,16 @@ def _wrapped(connection: socket.socket, line: Line) -> ssl.SSLSocket:
     return context.wrap_socket(connection, server_hostname=line.address[0])
 
 
-def _answer(connection: socket.socket) -> bytes | None:
+def _answer(connection: socket.socket, hello: bytes) -> bytes | None:
     """The first bytes of the other side; none at its end, None if it says nothing for a while.
 
-    In TLS 1.3 a server tells only now that it does not take a certificate.
+    In TLS 1.3 a server tells only now that it does not take a certificate; what it has not read when it hangs up would
+    keep its reason from coming, so nothing is said before.
     """
     with connection:
         connection.settimeout(PATIENCE_S)
         try:
-            connection.sendall(HELLO)
+            connection.sendall(hello)
             return connection.recv(16)
         except TimeoutError:
             return None
@@ -99,10 +100,43 @@ def _judged(said: bytes | None, line: Line, otherwise: str) -> Symptom:
     if said[:2] == b"\x15\x03" or (said == CLOSED and not line.secure):
         return _told(line, f"hangs up on a plain connection, so it wants TLS: give {TLS_OPTIONS}")
     if said == CLOSED:
-        return _told(line, "ends the connection after the handshake: its log says why")
+        return _told(line, _refused(line))
     if len(said) < 4 or said[3] != SETTINGS:  # the type of an HTTP/2 frame
         return _told(line, "is no management API: that listens on port 9000 as a rule, the front API on 9001")
     return fault(ABOUT, otherwise)
+
+
+def _refused(line: Line) -> str:
+    """Why a server may hang up after the handshake; gRPC's does so without a word."""
+    if not line.certfile or not line.keyfile or not line.cacertfile:
+        return f"hangs up after the handshake, so it wants a certificate of yours: give one by {TLS_OPTIONS}"
+    if fault := own_fault(line.certfile, line.keyfile, line.cacertfile):
+        return f"does not take your certificate, and {line.cacertfile} does not either: {fault}"
+    return "does not take your certificate: it may be revoked, or not a client's; the server's log says why"
+
+
+def own_fault(certfile: Path, keyfile: Path, cacertfile: Path) -> str:
+    """What an authority finds wrong with a client's certificate, or nothing: a handshake in memory."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_verify_locations(cacertfile)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    for context in (server, client):
+        context.load_cert_chain(certfile, keyfile)
+    ends = (
+        client.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for _ in range(4):  # more flights than any handshake has
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLCertVerificationError as error:
+                return _reason(error)
+    return ""
 
 
 def _alert(error: ssl.SSLError) -> str:
