@@ -58,7 +58,7 @@ def gateway_job(of: Event) -> Job:
 
 
 async def drawn(ledger: SqliteLedger) -> list[str]:
-    return [rails + job.module async for rails, job in tree_of(ledger, "flow")]
+    return [rails + job.module async for rails, job, _ in tree_of(ledger, "flow")]
 
 
 async def test_a_flow_is_found_by_the_beginning_of_its_id(ledger: SqliteLedger) -> None:

@@ -39,7 +39,7 @@ def flow(flow_id: str, *, tree: bool) -> None:
         if not tree:
             await array(_records(place, found.correlation_id))
             return
-        async for rails, job in tree_of(place.ledger, found.correlation_id):
+        async for rails, job, _ in tree_of(place.ledger, found.correlation_id):
             note = "raised nothing" if await raised_nothing(job, place.ledger) else ""
             click.echo(rails + _line(job, note))
 

@@ -67,6 +67,21 @@ def _fits(job: Job, which: LetterFilter) -> bool:
     )
 
 
+async def plan_redrive(ledger: Ledger, ids: Sequence[str], which: LetterFilter, *, everything: bool) -> Redrive:
+    """What is to be queued again: dead letters named, chosen by a filter, or every one.
+
+    Raises:
+        InvalidError: nothing, or more than one, says which. ConflictError: see `named_letters`, `chosen_letters`.
+    """
+    if ids and (which.narrows or everything):
+        raise InvalidError("name dead letters by their ids or choose them with filters, not both")
+    if everything and which.narrows:
+        raise InvalidError("--all means every dead letter; leave it out, or the filters")
+    if not (ids or which.narrows or everything):
+        raise InvalidError("say which dead letters: ids, a filter such as --module, or --all")
+    return await (named_letters(ledger, ids) if ids else chosen_letters(ledger, which))
+
+
 async def named_letters(ledger: Ledger, prefixes: Sequence[str]) -> Redrive:
     """The dead letters of these ids, each once.
 

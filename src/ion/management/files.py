@@ -33,12 +33,30 @@ class JobFile(msgspec.Struct, frozen=True, kw_only=True):
 
 async def files_of(job: Job, blobs: Blobs, *, ttl_s: float = LINK_TTL_S) -> Sequence[JobFile]:
     """What the job got and, once it is committed, what it left; links hold for `ttl_s` seconds."""
+    return [await _shown(role, ref, blobs, ttl_s) for role, ref in await _refs(job, blobs)]
+
+
+async def _refs(job: Job, blobs: Blobs) -> Sequence[tuple[str, FileRef]]:
     results = await results_of(job, blobs)
     refs = [("in", ref) for ref in job.event.files]
     if results is not None:
         refs += [("out", ref) for ref in results.files]
         refs += [("log", results.log)] if results.log else []
-    return [await _shown(role, ref, blobs, ttl_s) for role, ref in refs]
+    return refs
+
+
+async def blob_of(job: Job, role: str, path: str, blobs: Blobs) -> str:
+    """The blob path of one of a job's files; the role `data` is its event's data, where a row could not hold it.
+
+    Raises:
+        NotFoundError: it has no such file.
+    """
+    if role == "data" and job.event.dataref:
+        return job.event.dataref
+    for known, ref in await _refs(job, blobs):
+        if (known, ref.path) == (role, path):
+            return ref.blob
+    raise NotFoundError(f"job {job.id} has no file '{path}' of the role '{role}': `ion job files` lists those it has")
 
 
 async def _shown(role: str, ref: FileRef, blobs: Blobs, ttl_s: float) -> JobFile:
@@ -58,7 +76,7 @@ async def pull(job: Job, folder: Path, *, ledger: Ledger, blobs: Blobs, handler:
     results = await results_of(job, blobs) if outputs else None
     if outputs and results is None:
         raise ConflictError(f"job {job.id} is {job.state} and has left nothing: pull it without its outputs")
-    revision = await _revision(job, ledger)
+    revision = await revision_of(job, ledger)
     workspace = await handler.prepare(Assignment(job=job, revision=revision), folder)
     linked = set(workspace.linked)
     for ref in job.event.files:
@@ -81,8 +99,8 @@ async def _verify(ref: FileRef, place: Path) -> None:
         )
 
 
-async def _revision(job: Job, ledger: Ledger) -> Revision:
-    """What the job runs, or would if it were claimed now."""
+async def revision_of(job: Job, ledger: Ledger) -> Revision:
+    """What the job runs, or would if it were claimed now. Raises NotFoundError: its module is a gateway, or gone."""
     if job.revision:
         return await ledger.revision(job.module, job.revision)
     for registered in await ledger.modules():

@@ -19,6 +19,9 @@ SHORT = 8
 """So much of an id is shown in tables and used in file names."""
 
 
+PRIORITY_MOST = 1000
+
+
 class FlowState(msgspec.Struct, frozen=True, kw_only=True):
     """A flow and how many of its jobs stand in each state."""
 
@@ -98,8 +101,24 @@ async def control_flow(ledger: Ledger, prefix: str, control: Control, actor: str
     return flow
 
 
-async def tree_of(ledger: Ledger, correlation_id: str) -> AsyncIterator[tuple[str, Job]]:
-    """Every job of a flow below the job that raised its event, parents first; with the rails to draw before it.
+async def prioritise_flow(ledger: Ledger, prefix: str, priority: int) -> Flow:
+    """Gives a flow a priority; see `Ledger.prioritise`.
+
+    Raises:
+        InvalidError: no flow has such a priority.
+    """
+    if not -PRIORITY_MOST <= priority <= PRIORITY_MOST:
+        raise InvalidError(
+            f"the priority {priority} cannot be used: give one from {-PRIORITY_MOST:,} to {PRIORITY_MOST:,}; 0 is usual"
+        )
+    flow = await find_flow(ledger, prefix)
+    await ledger.prioritise(flow.correlation_id, priority)
+    return await ledger.flow(flow.correlation_id)
+
+
+async def tree_of(ledger: Ledger, correlation_id: str) -> AsyncIterator[tuple[str, Job, str]]:
+    """Every job of a flow below the job that raised its event, parents first: the rails to draw before it, the job, and
+    the id of the job that it came of (empty: a root).
 
     Jobs that a later run superseded are left out. Only small nodes are held: each job is read again when its line is
     due.
@@ -114,13 +133,13 @@ async def tree_of(ledger: Ledger, correlation_id: str) -> AsyncIterator[tuple[st
         if is_gateways(job):
             raised[job.event.id] = job.id
     tree = Tree(nodes, raised)
-    due = [("", "", root) for root in reversed(tree.roots)]
+    due = [("", "", root, "") for root in reversed(tree.roots)]
     while due:
-        before, rail, here = due.pop()
-        yield before + rail, await ledger.get(here.id)
+        before, rail, here, parent = due.pop()
+        yield before + rail, await ledger.get(here.id), parent
         below = before + {"": "", "├─ ": "│  ", "└─ ": "   "}[rail]
         children = tree.children.get(here.id, [])
-        due += [(below, "├─ " if child is not children[-1] else "└─ ", child) for child in children][::-1]
+        due += [(below, "└─ " if child is children[-1] else "├─ ", child, here.id) for child in children][::-1]
 
 
 def report_path(folder: Path, correlation_id: str) -> Path:

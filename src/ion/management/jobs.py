@@ -101,14 +101,16 @@ def stored_log(job: Job) -> str:
     return (job.manifest.log if job.manifest else "") or job.log
 
 
-async def read_log(job: Job, *, blobs: Blobs, work: Path, start: int = 0) -> AsyncIterator[bytes]:
+async def read_log(job: Job, *, blobs: Blobs, work: Path | None, start: int = 0) -> AsyncIterator[bytes]:
     """The log of the job's last attempt from byte `start`, as far as it goes by now; nothing if there is none.
+
+    `work` is where attempts run on this host, if any do.
 
     Raises:
         NotFoundError: it was stored, and removed since.
     """
     if job.state is State.RUNNING:
-        for chunk in _from_file(spooled_log(work, job.id, job.attempt), start):
+        for chunk in _from_file(spooled_log(work, job.id, job.attempt) if work else None, start):
             yield chunk
     elif path := stored_log(job):
         async for chunk in blobs.read(path, start=start):
@@ -125,9 +127,14 @@ def _from_file(file: Path | None, start: int) -> Iterator[bytes]:
             yield chunk
 
 
-async def follow_log(job: str, *, ledger: Ledger, blobs: Blobs, work: Path) -> AsyncIterator[bytes]:
-    """The log as it grows, over all attempts from the present one, until the job has ended."""
-    attempt, sent = 0, 0
+async def follow_log(
+    job: str, *, ledger: Ledger, blobs: Blobs, work: Path | None, start: int = 0
+) -> AsyncIterator[bytes]:
+    """The log as it grows, over all attempts from the present one, until the job has ended.
+
+    `start` is the first byte of the present one's that is given.
+    """
+    attempt, sent = (await ledger.get(job)).attempt, start
     async with ledger.listen(Changes.ANY) as news:
         while True:
             now = await ledger.get(job)

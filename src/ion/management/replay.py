@@ -21,6 +21,8 @@ from ion.ports.bus import Bus
 from ion.ports.ledger import JobFilter, Ledger
 
 CHUNK = 200
+MAX_HOPS = 32
+"""As a pipeline's `guards` have it unless they say else."""
 _RAISED = (State.COMMITTED, State.RELEASED)
 
 
@@ -32,7 +34,14 @@ class Replayed(msgspec.Struct, kw_only=True):
 
 
 async def replay(
-    since: datetime, *, module: str = "", ledger: Ledger, bus: Bus, blobs: Blobs, max_hops: int, dry: bool = False
+    since: datetime,
+    *,
+    module: str = "",
+    ledger: Ledger,
+    bus: Bus,
+    blobs: Blobs,
+    max_hops: int = MAX_HOPS,
+    dry: bool = False,
 ) -> Replayed:
     """Replays what was committed since then, oldest first; for one module alone its jobs are admitted and no more.
 

@@ -29,10 +29,11 @@ from ion.ports.blobs import Blobs
 from ion.ports.documents import Documents
 from ion.ports.ledger import JobFilter, Ledger
 
-__all__ = ["write_report"]
+__all__ = ["read_report", "write_report"]
 
 FAILURES_SHOWN = 50
 PAGE = 200
+PIECE = 256 * 1024
 
 
 async def write_report(
@@ -50,6 +51,18 @@ async def write_report(
     await report.survey()
     with _replacing(output) as file:
         await report.write(file)
+
+
+async def read_report(
+    correlation_id: str, *, ledger: Ledger, documents: Documents, blobs: Blobs
+) -> AsyncIterator[bytes]:
+    """The page of `write_report` in pieces, once it is whole; on its way it lies in a temporary file."""
+    with tempfile.TemporaryDirectory(prefix="ion-report-") as folder:
+        page_file = Path(folder) / "page.html"
+        await write_report(correlation_id, ledger=ledger, documents=documents, blobs=blobs, output=page_file)
+        with page_file.open("rb") as stream:
+            while piece := stream.read(PIECE):
+                yield piece
 
 
 @contextmanager

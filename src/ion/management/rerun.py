@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from ion.dispatcher.supersede import runs_of
-from ion.errors import ConflictError
+from ion.errors import ConflictError, InvalidError
 from ion.management.jobs import find_job
 from ion.management.run import is_gateways, jobs_of
 from ion.messaging.codec import module_source
@@ -39,6 +39,24 @@ class Rerun(msgspec.Struct, frozen=True, kw_only=True):
     new: Job
     needs: tuple[str, ...]
     obstacle: str = ""
+
+
+async def plan_reruns(ledger: Ledger, ids: Sequence[str], which: RerunFilter, *, narrowed: bool) -> list[Rerun]:
+    """What is to run again: jobs named, or chosen by a filter; `narrowed` tells whether anything of it was asked for.
+
+    Raises:
+        InvalidError: nothing, or both, says which. ConflictError: see `named_reruns`, `chosen_reruns`.
+    """
+    if ids and narrowed:
+        raise InvalidError("name jobs by their ids or choose them with filters, not both")
+    if ids:
+        return await named_reruns(ledger, ids)
+    if not (which.module or which.correlation_id or which.since):
+        raise InvalidError("say what to run again: ids, or one of --module, --flow and --since")
+    for state in which.states:
+        if state not in RERUNNABLE:
+            raise InvalidError(f"jobs that are {state} cannot be run again: choose from {', '.join(RERUNNABLE)}")
+    return await chosen_reruns(ledger, which)
 
 
 async def named_reruns(ledger: Ledger, prefixes: Sequence[str]) -> list[Rerun]:

@@ -14,9 +14,8 @@ Ledger, documents, blobs and bus may be on other hosts instead; the folder then 
 What cannot keep the rules together is refused here, when the program starts.
 """
 
-import os
-
 from ion.wiring.executors import check_module, open_dispatcher, open_executors
+from ion.wiring.management import actor, open_management
 from ion.wiring.remembered import find_store, is_store, remembered
 from ion.wiring.stores import open_store
 
@@ -27,11 +26,7 @@ __all__ = [
     "is_store",
     "open_dispatcher",
     "open_executors",
+    "open_management",
     "open_store",
     "remembered",
 ]
-
-
-def actor() -> str:
-    """Who does this, for histories."""
-    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"

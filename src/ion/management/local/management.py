@@ -1,0 +1,77 @@
+"""All groups in one hand."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from ion.dispatcher.service import Stores
+from ion.management.local.bus import LocalBus
+from ion.management.local.events import LocalEvents
+from ion.management.local.flows import LocalFlows
+from ion.management.local.jobs import LocalJobs
+from ion.management.local.letters import LocalLetters
+from ion.management.local.site import Site
+from ion.management.verbs import (
+    BusVerbs,
+    EventVerbs,
+    FindingVerbs,
+    FlowVerbs,
+    JobVerbs,
+    LetterVerbs,
+    Management,
+    ModuleVerbs,
+    ServerVerbs,
+)
+from ion.model.retention import Retention
+
+
+class LocalManagement(Management):
+    """The verbs on an open store, which whoever made this closes; `actor` is whom changes are by."""
+
+    def __init__(self, stores: Stores, *, actor: str, work: Path | None, retention: Retention, place: str) -> None:
+        site = Site(stores=stores, actor=actor, work=work, retention=retention, place=place)
+        self._site = site
+        self._jobs, self._letters, self._flows = LocalJobs(site), LocalLetters(site), LocalFlows(site)
+        self._events, self._bus = LocalEvents(site), LocalBus(site)
+        self._later: dict[str, Any] = {}
+
+    @property
+    def jobs(self) -> JobVerbs:
+        return self._jobs
+
+    @property
+    def letters(self) -> LetterVerbs:
+        return self._letters
+
+    @property
+    def flows(self) -> FlowVerbs:
+        return self._flows
+
+    @property
+    def modules(self) -> ModuleVerbs:
+        found: ModuleVerbs = self._plugged("modules", "LocalModules")
+        return found
+
+    @property
+    def events(self) -> EventVerbs:
+        return self._events
+
+    @property
+    def bus(self) -> BusVerbs:
+        return self._bus
+
+    @property
+    def findings(self) -> FindingVerbs:
+        found: FindingVerbs = self._plugged("findings", "LocalFindings")
+        return found
+
+    @property
+    def server(self) -> ServerVerbs:
+        found: ServerVerbs = self._plugged("server", "LocalServer")
+        return found
+
+    def _plugged(self, module: str, name: str) -> Any:
+        """Until they are all here; each is made for a `Site`."""
+        if module not in self._later:
+            self._later[module] = getattr(importlib.import_module(f"ion.management.local.{module}"), name)(self._site)
+        return self._later[module]

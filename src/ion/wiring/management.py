@@ -1,0 +1,26 @@
+"""The verbs of management on a store here."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ion.management.verbs import Management
+from ion.wiring.remembered import remembered
+from ion.wiring.stores import open_store
+
+
+def actor() -> str:
+    """Who does this, for histories."""
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"
+
+
+@asynccontextmanager
+async def open_management(store: Path) -> AsyncIterator[Management]:
+    """Opens a store that is there, and gives the verbs on it; changes are by `actor`."""
+    from ion.management.local import LocalManagement
+
+    async with open_store(store) as stores:
+        yield LocalManagement(
+            stores, actor=actor(), work=store / "work", retention=remembered(store).retention, place=str(store)
+        )
