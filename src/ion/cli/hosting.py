@@ -13,6 +13,7 @@ from ion.config.pipeline import Pipeline
 from ion.dispatcher.finish import Observer, Progress
 from ion.dispatcher.service import Dispatcher, Stores
 from ion.errors import InvalidError, UnavailableError
+from ion.management.access.record import keep_applied
 from ion.management.registry import apply_modules, lift_breakers
 from ion.model.job import Job
 from ion.model.module import revise
@@ -92,7 +93,13 @@ class Host:
 
 @asynccontextmanager
 async def hosting(
-    store: Path, pipeline: Pipeline, *, grace_s: float, strict: bool, final: Callable[[Job], bool] = lambda _: False
+    store: Path,
+    pipeline: Pipeline,
+    *,
+    grace_s: float,
+    strict: bool,
+    final: Callable[[Job], bool] = lambda _: False,
+    count: Observer = lambda _: None,
 ) -> AsyncIterator[Host]:
     """Opens a store, registers the pipeline's modules and dispatches until the context is left.
 
@@ -102,6 +109,7 @@ async def hosting(
         grace_s: How long running jobs may take to end when the context is left.
         strict: Refuse a module that cannot run now, instead of holding it until it can.
         final: For which jobs a module's own failure is not tried again.
+        count: Is told of each step of an attempt as well.
 
     Raises:
         UnsupportedError: a module can never run here.
@@ -110,12 +118,19 @@ async def hosting(
     _check(pipeline, store, strict=strict)
     interrupts = Interrupts()
     steps: asyncio.Queue[Progress] = asyncio.Queue()
-    observe: Observer = steps.put_nowait
+
+    def observe(step: Progress) -> None:
+        steps.put_nowait(step)
+        count(step)
+
     async with (
         open_store(store, pipeline.settings) as stores,
         open_executors(store, stores, pipeline.settings, os.environ) as executors,
     ):
-        await apply_modules(stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor=actor())
+        changed = await apply_modules(
+            stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor=actor()
+        )
+        await keep_applied(changed, actor(), stores.ledger)
         await lift_breakers(stores.ledger, [module.name for module in pipeline.modules], actor())
         opened = open_dispatcher(
             store, stores, executors, pipeline.settings, observe=observe, final=final, stop_grace_s=grace_s

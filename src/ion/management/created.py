@@ -75,7 +75,9 @@ async def find_module(ledger: Ledger, name: str) -> Registered:
     modules = {one.module.name: one for one in await ledger.modules()}
     bare = await bare_name(ledger, name, modules)
     if bare not in modules:
-        raise NotFoundError(f"there is no module '{name}': {suggestion(name, modules)}")
+        deployed = _DEPLOYED.fullmatch(name)
+        hint = suggestion(deployed[1] if deployed else name, modules)
+        raise NotFoundError(f"there is no module '{name}': {hint}")
     return modules[bare]
 
 

@@ -17,10 +17,13 @@ def actor() -> str:
 
 @asynccontextmanager
 async def open_management(store: Path) -> AsyncIterator[Management]:
-    """Opens a store that is there, and gives the verbs on it; changes are by `actor`."""
+    """Opens a store that is there, and gives the verbs on it; changes are by `actor` and in the trail."""
+    from ion.management.access.callers import Caller
+    from ion.management.access.record import HERE, recorded
     from ion.management.local import LocalManagement
 
     async with open_store(store) as stores:
-        yield LocalManagement(
+        local = LocalManagement(
             stores, actor=actor(), work=store / "work", retention=remembered(store).retention, place=str(store)
         )
+        yield recorded(local, Caller(actor=actor(), peer=HERE), stores.ledger)

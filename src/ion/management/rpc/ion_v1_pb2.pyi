@@ -833,7 +833,7 @@ class Redriven(_message.Message):
     def __init__(self, id: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
 
 class FlowState(_message.Message):
-    __slots__ = ("flow", "states")
+    __slots__ = ("flow", "states", "modules")
     class StatesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -843,9 +843,26 @@ class FlowState(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     FLOW_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
+    MODULES_FIELD_NUMBER: _ClassVar[int]
     flow: Flow
     states: _containers.ScalarMap[str, int]
-    def __init__(self, flow: _Optional[_Union[Flow, _Mapping]] = ..., states: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    modules: _containers.RepeatedCompositeFieldContainer[ModuleTally]
+    def __init__(self, flow: _Optional[_Union[Flow, _Mapping]] = ..., states: _Optional[_Mapping[str, int]] = ..., modules: _Optional[_Iterable[_Union[ModuleTally, _Mapping]]] = ...) -> None: ...
+
+class ModuleTally(_message.Message):
+    __slots__ = ("module", "states")
+    class StatesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    MODULE_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    module: str
+    states: _containers.ScalarMap[str, int]
+    def __init__(self, module: _Optional[str] = ..., states: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Flow(_message.Message):
     __slots__ = ("correlation_id", "control", "priority", "jobs", "started_at")
