@@ -44,6 +44,7 @@ def module(name: str = "detect", **fields: object) -> Module:
         ({"image": "https://acme/detect"}, "cannot be an image's name"),
         ({"image": "a/" * 130 + "b"}, "cannot be an image's name"),
         ({"image": "file:/bin/true", "provider": "kubernetes"}, "is a file of one host"),
+        ({"image": "file:", "command": ()}, "'file:' names no program"),
         ({"image": "a", "provider": "kubernetes", "kubernetes": {"handlerImage": "A"}}, "'A' cannot be an image's"),
         ({"env": {"A=B": "1"}}, "'A=B' cannot be a variable's name"),
         ({"env": {"A": "\0"}}, "the variable A holds a NUL"),
@@ -110,9 +111,9 @@ def test_names_are_given_once_and_for_one_pipeline() -> None:
 
 def test_a_file_of_the_host_is_a_command() -> None:
     """Given in an image's place it is what runs, with the local provider, before what else the command says."""
-    given = module(image="file:/opt/detect", command=("--fast",), provider="Local")
+    given = module(image="file:'/opt/my detect' -v", command=("--fast",), provider="Local")
     kept = normal(given)
-    assert (kept.image, kept.command, kept.provider) == ("", ("/opt/detect", "--fast"), "local")
+    assert (kept.image, kept.command, kept.provider) == ("", ("/opt/my detect", "-v", "--fast"), "local")
     assert list(faults(kept)) == []
 
 

@@ -29,6 +29,8 @@ COMMANDS = {
     "init": ("ion.cli.init:init", "Make a small pipeline that runs at once."),
     "run": ("ion.cli.run:run", "Run a pipeline until its flow is quiet."),
     "up": ("ion.cli.up:up", "Serve a pipeline until stopped."),
+    "apply": ("ion.cli.apply:apply", "Hand a pipeline's modules to an Ion that runs."),
+    "module": ("ion.cli.module:module", "Create, list, change and delete modules; see what they were."),
     "event": ("ion.cli.event:event", "Raise events; look at those on the bus."),
     "job": ("ion.cli.job:job", "List, show, retry and cancel jobs; read their logs."),
     "dlq": ("ion.cli.dlq:dlq", "List, show and redrive dead letters: jobs that died."),

@@ -44,11 +44,14 @@ PORT: Final = 9000
 RECEIVE_MOST: Final = 128 * 1024 * 1024
 """Bytes of one answer: a page of a thousand jobs, each row as large as a row may be."""
 PING_S: Final = 30.0
+ANSWER_S: Final = 10.0
+"""A server that has not answered a ping by then is gone: who follows a log is told so."""
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVE_MOST),
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", round(PING_S * 1000)),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", round(ANSWER_S * 1000)),
+    ("grpc.http2.ping_timeout_ms", round(ANSWER_S * 1000)),  # else no less than a minute
     ("grpc.http2.max_pings_without_data", 0),
 )
 
@@ -156,7 +159,7 @@ def _unary(method: Method) -> Callable[..., Any]:
         with line.errors():
             if not endless:
                 return read(await ask(request, timeout=line.timeout_s + _own_s(given)))
-            async with _left(ask(request)) as call:
+            with _left(ask(request)) as call:
                 await line.within(call.initial_metadata())
                 return read(await call)
 
@@ -173,7 +176,7 @@ def _stream(method: Method) -> Callable[..., Any]:
         request = arguments.made(given)
         ask = line.channel.unary_stream(method.path, type(request).SerializeToString, message.FromString)
         with line.errors():
-            async with _left(ask(request)) as call:
+            with _left(ask(request)) as call:
                 following = endless and given.get("follow", False)
                 results = aiter(call)
                 first = await (line.within(call.initial_metadata()) if following else line.within(anext(results, None)))
@@ -192,7 +195,7 @@ def _upload(method: Method) -> Callable[..., Any]:
         line = self.line
         ask: Any = line.channel.stream_unary(method.path, EventsCreateRequest.SerializeToString, message.FromString)
         with line.errors():
-            async with _left(ask()) as call:
+            with _left(ask()) as call:
                 with suppress(asyncio.InvalidStateError):  # it has been answered already: refused, that is
                     async for part in parts(event, files):
                         await line.within(call.write(part))
@@ -208,8 +211,8 @@ def _own_s(given: dict[str, Any]) -> float:
     return max(float(given.get("timeout_s", 0.0)), 0.0)
 
 
-@asynccontextmanager
-async def _left(call: Any) -> AsyncGenerator[Any]:
+@contextmanager
+def _left(call: Any) -> "Generator[Any]":
     """Ends the call when it is left, wherever that is."""
     try:
         yield call
