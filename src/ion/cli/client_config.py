@@ -128,13 +128,22 @@ def use_context(config: ClientConfig, name: str) -> None:
     try:
         text = config.file.read_text(encoding="utf-8") if config.file.exists() else ""
         changed = _CONTEXT_LINE.sub(lambda _: line, text, count=1) if _CONTEXT_LINE.search(text) else f"{line}\n{text}"
-        if _read(config.file, yaml.safe_load(changed) or {}) != msgspec.structs.replace(config, context=name):
+        if not _says(config.file, changed, msgspec.structs.replace(config, context=name)):
             raise UnsupportedError(
-                f"{config.file} is written in a way that cannot be changed here: set `context:` by hand"
+                f"{config.file} is written in a way that cannot be changed here: set `context` by hand"
             )
         _replace(config.file.resolve(), changed)
-    except (OSError, yaml.YAMLError) as error:
-        raise UnsupportedError(f"the configuration {config.file} cannot be written: {error}") from error
+    except OSError as error:
+        raise UnsupportedError(f"the configuration {config.file} cannot be written: {error.strerror}") from error
+
+
+def _says(file: Path, text: str, wanted: ClientConfig) -> bool:
+    import yaml
+
+    try:
+        return _read(file, yaml.safe_load(text) or {}) == wanted
+    except yaml.YAMLError:
+        return False
 
 
 def _replace(file: Path, text: str) -> None:

@@ -68,7 +68,9 @@ def view(job: Job, results: Manifest | None = None) -> dict[str, Any]:
         document["manifest"].pop("inline", None)
     # Fields at their defaults are not stored; scripts should find these always.
     document |= {"state": job.state.value, "attempt": job.attempt, "run": job.run}
-    return document if results is None else document | {"results": msgspec.to_builtins(results)}
+    if results is not None:  # what is at its default may be there or not, by which way it came
+        document["results"] = {key: value for key, value in msgspec.to_builtins(results).items() if value != {}}
+    return document
 
 
 async def show_job(details: JobDetails, jobs: JobVerbs) -> None:
