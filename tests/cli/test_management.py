@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.cli.programs import WAITS, Folder, Program, keeps, shell, until
 
+from ion.dispatcher.service import Stores
 from ion.errors import DeniedError
 from ion.management.rpc.remote import open_remote
 from ion.management.verbs import Management
@@ -107,7 +108,7 @@ def test_without_tls_it_binds_loopback_only_and_says_so(here: Folder) -> None:
     assert "without TLS the management API would be open to anyone on 0.0.0.0" in refused.said
     assert "`ion certs init`" in refused.said
     server = here.start("management", "start", "--port", "0", "--metrics-port", "0")
-    port = told(server, r"^management API: 127\.0\.0\.1:(\d+) \(without TLS, for this host only\)$")
+    port = told(server, r"^management API: 127\.0\.0\.1:(\d+) \(without TLS, for this user of this host only\)$")
     assert ask(port, lambda m: m.modules.get(name="detect")).registered.module.name == "detect"
     with socket.socket() as other, pytest.raises(ConnectionRefusedError):
         other.connect(("127.0.0.2", int(port)))
@@ -232,3 +233,15 @@ def test_the_page_for_prometheus_follows_a_flow(here: Folder) -> None:
     assert now["ion_attempt_seconds_count", "detect"] == 1
     assert (now["ion_transfer_bytes_total", "in"], now["ion_transfer_bytes_total", "out"]) == (15, 5)
     assert httpx.get(url.removesuffix("metrics")).status_code == 404
+
+
+def test_what_a_pipeline_file_changes_is_in_the_trail(here: Folder) -> None:
+    """The modules that changed or went, by whoever started it; a second start changes nothing."""
+    here.pipeline(DETECT)
+    here.run("--event", "photo")
+    here.run("--event", "photo")
+
+    async def trail(stores: Stores) -> list[tuple[str, str, str]]:
+        return [(entry.verb, entry.about, entry.peer) async for entry in stores.ledger.trail(None, 10)]
+
+    assert here.do(trail) == [("modules.apply", "modules=detect", "here")]
