@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.management.rpc.stage import World, bare, lived, management
 
 from ion.dispatcher.service import Stores
 from ion.management.verbs import Management
-from tests.management.rpc.stage import World, bare, lived, management
 
 
 @pytest.fixture

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import grpc
+import msgspec
 import pytest
 from google.protobuf import descriptor
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.management.rpc.stage import World
+from tests.management.rpc.test_translation import structs, values
 
 from ion.management.rpc import original_pb2
 from ion.management.rpc.ion_v1_pb2 import EventsCreateRequest
@@ -19,8 +22,6 @@ from ion.management.rpc.methods import groups, methods
 from ion.management.rpc.serve import serving
 from ion.management.rpc.translation import codec_of
 from ion.management.verbs.events import NewEvent
-from tests.management.rpc.stage import World
-from tests.management.rpc.test_translation import structs, values
 
 FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 DEADLINE_S = 0.5
@@ -70,7 +71,7 @@ def _message(kind: descriptor.Descriptor, known: Sequence[str]) -> st.SearchStra
         elif field.type == descriptor.FieldDescriptor.TYPE_INT32:
             fields[field.name] = st.integers(-3, 9) | st.integers(-(2**31), 2**31 - 1)
         else:
-            words = st.sampled_from(["file:/bin/true", "image:1", "local", "Kubernetes", "face,photo", "a,,b"])
+            words = st.sampled_from(["file:/bin/true", "image:1", "local", "Kubernetes", "face,photo", "a,,b", "tag"])
             fields[field.name] = st.sampled_from(known) | words | st.text(max_size=9)
     made: type[Message] = getattr(original_pb2, kind.name)
     return st.fixed_dictionaries({}, optional=fields).map(lambda given: made(**given).SerializeToString())
@@ -83,7 +84,10 @@ def _upload() -> st.SearchStrategy[Requests]:
         return made.SerializeToString()
 
     names = st.sampled_from(["a", "a/b", "../x", ""]) | st.text(max_size=9)
-    first = structs(NewEvent).map(event)
+    heard = st.tuples(structs(NewEvent), st.sampled_from(["photo", "x"])).map(
+        lambda both: msgspec.structs.replace(both[0], type=both[1], gateway="cli", force=True)
+    )
+    first = (structs(NewEvent) | heard).map(event)
     parts = st.one_of(
         names.map(lambda name: EventsCreateRequest(file=name).SerializeToString()),
         st.binary(max_size=9).map(lambda content: EventsCreateRequest(content=content).SerializeToString()),
@@ -97,7 +101,7 @@ def _broken(given: tuple[Requests, int, bytes]) -> Requests:
     return [first[:at] + noise + first[at + len(noise) :], *rest]
 
 
-def status_of(channel: grpc.Channel, path: str, sent: Requests) -> tuple[grpc.StatusCode, str]:
+def status_of(channel: Any, path: str, sent: Requests) -> tuple[grpc.StatusCode, str | None]:
     """How a call ends; of a stream the first answers are read."""
     try:
         if path == UPLOAD:
@@ -110,7 +114,7 @@ def status_of(channel: grpc.Channel, path: str, sent: Requests) -> tuple[grpc.St
         else:
             channel.unary_unary(path)(sent[0], timeout=DEADLINE_S)
     except grpc.RpcError as error:
-        return error.code(), error.details()  # type: ignore[attr-defined]
+        return error.code(), error.details()
     return grpc.StatusCode.OK, ""
 
 
@@ -131,9 +135,7 @@ def fuzz(port: int, path: str, known: Sequence[str]) -> Mapping[grpc.StatusCode,
 
 
 @pytest.mark.timeout(600)
-async def test_no_request_is_a_fault_of_ours(
-    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_request_is_a_fault_of_ours(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Random bytes, random fields and damaged requests to every method never end as INTERNAL or UNKNOWN."""
     known = ["", world.flow, world.root, world.detect, world.broken[:6], "detect", "broken", "photo", "out", "face.txt"]
     async with serving(lambda _: world.local, spool=tmp_path / "spool", grace_s=1.0) as port:

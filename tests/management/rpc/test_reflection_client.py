@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from tests.management.rpc.stage import World
 
 from ion.management.rpc.serve import serving
-from tests.management.rpc.stage import World
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
@@ -44,9 +44,9 @@ class Reflected:
             for needed in file.dependency:
                 answer = await self._ask(file_by_filename=needed)
                 await self._add(answer.file_descriptor_response.file_descriptor_proto)
-            self._pool.Add(file)  # type: ignore[attr-defined]  # the stubs have only AddSerializedFile
+            self._pool.Add(file)
 
-    async def _ask(self, **what: str) -> reflection_pb2.ServerReflectionResponse:
+    async def _ask(self, **what: Any) -> reflection_pb2.ServerReflectionResponse:
         ask: Any = self._channel.stream_stream(
             REFLECTION,
             reflection_pb2.ServerReflectionRequest.SerializeToString,

@@ -1,12 +1,12 @@
 """Many callers at once, slow ones and dead ones: the server holds little, and lets go of what nobody reads."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.management.rpc.stage import World, remotely
 
 from ion.dispatcher.service import Stores
 from ion.management.local import LocalManagement
@@ -14,7 +14,6 @@ from ion.management.rpc.remote import RemoteManagement, open_remote
 from ion.management.rpc.serve import Liveness, serving
 from ion.management.verbs import JobVerbs, Management
 from ion.model.retention import Retention
-from tests.management.rpc.stage import World, remotely
 
 PATIENCE_S = 30.0
 PIECE = b"x" * 65_536
@@ -87,19 +86,18 @@ async def test_a_slow_client_is_waited_for(stores: Stores) -> None:
 async def test_two_hundred_slow_clients_leave_nothing_behind(stores: Stores) -> None:
     """What served clients that read nothing and went away is gone, to the last task."""
     logs = LongLogs(stores, stalls=True)
-    async with serving(lambda _: logs) as port:
-        async with open_remote(f"127.0.0.1:{port}") as remote:
-            await remote.modules.list()
-            before = len(asyncio.all_tasks())
-            streams = [remote.jobs.log(job="any", follow=True) for _ in range(200)]
-            for stream in streams:
-                await anext(stream)
-            assert len(asyncio.all_tasks()) > before + 100
-            for stream in streams:
-                await stream.aclose()  # type: ignore[attr-defined]
-            async with asyncio.timeout(PATIENCE_S):
-                while len(asyncio.all_tasks()) > before:
-                    await remote.modules.list()
+    async with serving(lambda _: logs) as port, open_remote(f"127.0.0.1:{port}") as remote:
+        await remote.modules.list()
+        before = len(asyncio.all_tasks())
+        streams = [remote.jobs.log(job="any", follow=True) for _ in range(200)]
+        for stream in streams:
+            await anext(stream)
+        assert len(asyncio.all_tasks()) > before + 100
+        for stream in streams:
+            await stream.aclose()  # type: ignore[attr-defined]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(asyncio.all_tasks()) > before:
+                await remote.modules.list()
 
 
 class Wire:
