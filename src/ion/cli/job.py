@@ -166,3 +166,13 @@ def _actor() -> str:
     from ion.wiring import actor
 
     return actor()
+
+
+def _local() -> None:
+    from ion.cli.job_local import repro, run_local
+
+    job.add_command(run_local)
+    job.add_command(repro)
+
+
+_local()
