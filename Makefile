@@ -12,13 +12,14 @@ export PIP_ROOT_USER_ACTION := ignore
 SYSTEM := podman runc busybox rabbitmq-server pg_ctlcluster openssl cc
 PACKAGES := podman runc busybox-static rabbitmq-server postgresql openssl gcc libc6-dev
 
-.PHONY: help demo test check format bench clean system
+.PHONY: help demo test check format proto bench clean system
 
 help:
 	@echo "make demo    run the media pipeline on three real clips and show what it found"
 	@echo "make test    all checks and all tests"
 	@echo "make check   lint, types, layers"
 	@echo "make format  mend what the linter can"
+	@echo "make proto   the code that is generated from the .proto files"
 	@echo "make bench   the benchmarks, each beside its floor"
 
 demo: $(VENV)/.media
@@ -39,6 +40,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
+
+proto: $(VENV)/.dev
+	@echo "» messages of the management API"
+	@$(BIN)/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src src/ion/management/rpc/*.proto
 
 bench: $(VENV)/.media
 	@echo "» benchmarks; each figure stands beside its floor, measured in the same run"

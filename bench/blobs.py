@@ -1,5 +1,7 @@
 """Each object store beside its bare client, with as many requests at a time and no checks: MB/s up and down.
 
+Both put small files create-only, as R3 wants it: a server looks first whether the name is free.
+
 One large file (1 GiB, or as many MiB as the argument says) and 1,000 files of 100 KB. The servers are real ones on this
 machine, started for it, so both sides share its processors and its disk. GCS is left out: there is no server of it.
 """
@@ -63,7 +65,7 @@ class Bare:
         os.close(target)
 
     async def put_small(self, key: str, file: Path) -> None:
-        await obstore.put_async(self._store, key, file, use_multipart=False)
+        await obstore.put_async(self._store, key, file, use_multipart=False, mode="create")
 
     async def get_small(self, key: str, file: Path) -> None:
         found = await obstore.get_async(self._store, key)

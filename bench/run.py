@@ -5,7 +5,20 @@ import os
 import sys
 from pathlib import Path
 
-NAMES = ("start", "tiny", "chain", "large", "backlog", "relay", "restart", "memory", "bus", "ledger", "blobs")
+NAMES = (
+    "start",
+    "tiny",
+    "chain",
+    "large",
+    "backlog",
+    "relay",
+    "restart",
+    "memory",
+    "bus",
+    "ledger",
+    "blobs",
+    "management",
+)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@
     │   ├── PipelineError       the pipeline file: names file, line and what to write instead
     │   ├── ContractError       a module broke the module contract: the job fails for good
     │   └── NotFoundError       no such job, flow, module or blob
+    ├── DeniedError             the caller may not do that (CLI exit 2, PERMISSION_DENIED)
     ├── ConflictError           well formed, but not possible in the present state (CLI exit 2, HTTP 409)
     │   └── ExistsError         create-only, and something is there already
     ├── UnavailableError        a store, bus or executor does not answer: try again later
@@ -33,6 +34,10 @@ class ContractError(InvalidError):
 
 class NotFoundError(InvalidError):
     """Nothing is stored under that name."""
+
+
+class DeniedError(IonError):
+    """Whoever asks may not do that, or not with this thing."""
 
 
 class ConflictError(IonError):

@@ -44,9 +44,9 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def collected() -> Iterator[None]:
-    """So that no later test meets what this one left."""
+    """So that no other module meets what these tests left: after their loops are closed, which hold it until then."""
     yield
     gc.collect()
 
@@ -72,9 +72,11 @@ def topic() -> str:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def told(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What was logged; its tracebacks hold connections."""
     caplog.set_level(logging.INFO, "ion")
-    return caplog
+    yield caplog
+    caplog.get_records("call").clear()
 
 
 async def persist(bus: Bus, events: list[Event]) -> None:

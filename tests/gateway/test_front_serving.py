@@ -19,7 +19,7 @@ from ion.config.settings import Front
 from ion.errors import UnavailableError
 from ion.gateway.front import front_api
 from ion.gateway.serve import bound, serving
-from ion.gateway.spool import Spool, clear
+from ion.management.spool import Spool, clear
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Place
@@ -184,7 +184,7 @@ HOLDING = """
 import asyncio, sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from ion.gateway.spool import Spool
+from ion.management.spool import Spool
 
 async def main():
     async with Spool(Path(sys.argv[1])).open() as folder:

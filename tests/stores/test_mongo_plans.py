@@ -147,6 +147,7 @@ async def _everything(database: MongoDatabase) -> None:
     await ledger.get(one.id)
     await ledger.open("now")
     await ledger.tally("past1")
+    await ledger.load("detect", 1000)
     await ledger.flow("past1")
     for which in (
         JobFilter(states=(State.DEAD, State.WAITING)),

@@ -20,9 +20,9 @@ from ion.model import ids
 from ion.model.job import FailureClass, Job, State
 from ion.model.record import Kind
 from ion.ports.documents import RecordFilter
-from ion.ports.ledger import Bury, Control, GiveBack, JobFilter, Owner, Retry
+from ion.ports.ledger import Bury, Control, Entry, GiveBack, JobFilter, Owner, Retry
 from ion.testing.conformance.documents import record
-from ion.testing.conformance.ledger_stage import SetClock, claim, failure, manifest, revision, waiting_job
+from ion.testing.conformance.ledger_stage import EPOCH, SetClock, claim, failure, manifest, revision, waiting_job
 
 ROWS = 1_000_000
 MOST_ROWS = 4_000
@@ -190,6 +190,11 @@ async def _reading(ledger: PostgresLedger) -> set[str]:
     )
     for which in filters:
         await ledger.query(which)
+    for module in ("m3", "m4"):
+        assert (await ledger.load(module, 1000)).jobs
+    assert [past.revision async for past in ledger.revisions("m3")]
+    await ledger.note(Entry(at=EPOCH, actor="me", verb="modules.apply"))
+    assert [entry async for entry in ledger.trail(EPOCH, 1000)]
     assert await ledger.subscribers("photo")
     assert await ledger.revision("m1", revision("m1", "photo").id)
     return {"WITH candidates AS MATERIALIZED", "WITH RECURSIVE", "FROM tallies WHERE flow", "FROM flows WHERE seq <"}

@@ -4,10 +4,11 @@ import sys
 
 import click
 
-from ion.cli.context import Place, example, in_store
+from ion.cli.context import example, manage
 from ion.cli.output import document, plain, remark
-from ion.management.audit import Finding, Severity, audit
+from ion.management.audit import Finding, Severity
 from ion.management.report_text import many
+from ion.management.verbs import Management
 
 
 @click.command("audit", epilog=example("ion audit", "ion audit --json"))
@@ -18,10 +19,10 @@ def audit_command(*, as_json: bool) -> None:
     Changes nothing. Exit code 0 if every promise is kept, 1 if one is broken; notes do not count.
     """
 
-    async def work(place: Place) -> list[Finding]:
-        return [finding async for finding in audit(place.ledger, place.documents, place.blobs)]
+    async def work(ion: Management) -> list[Finding]:
+        return [finding async for finding in ion.server.audit()]
 
-    findings = in_store(work)
+    findings = manage(work)
     if as_json:
         document(findings)
     else:

@@ -5,23 +5,23 @@ of the 2018 original may. Their values are the parameters of the root context; a
 """
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from ion.errors import InvalidError, NotFoundError, UnsupportedError
+from ion.errors import InvalidError, UnavailableError, UnsupportedError
 
-if TYPE_CHECKING:  # heavy: only commands that work on a store need them
-    from ion.dispatcher.service import Stores
+if TYPE_CHECKING:  # heavy: only commands that work on something need them
+    from ion.cli.target import Target
+    from ion.management.verbs import Management
 
 T = TypeVar("T")
 
 STORE_NAME = ".ion"
-CONFIG = ".ioncli.yaml"
-"""In the home folder, unless `--config` names another."""
 
 
 def example(*commands: str) -> str:
@@ -35,20 +35,26 @@ def global_options(*, hidden: bool = False) -> list[click.Option]:
     def option(*names: str, **settings: Any) -> click.Option:
         if not hidden:
             return click.Option(names, **settings)
-        settings.pop("envvar", None)
         return click.Option(names, hidden=True, expose_value=False, callback=_to_root, **settings)
 
     path = click.Path(path_type=Path)
     return [
         option("--store", type=path, metavar="DIR", help="The store; else ION_HOME, else .ion here or above."),
-        option("--endpoint", envvar="ION_ENDPOINT", metavar="HOST:PORT", help="A remote Ion to work on."),
-        option("--timeout", type=float, default=30.0, metavar="SECONDS", help="Time limit of a remote call (30)."),
+        option("--endpoint", metavar="HOST:PORT", help="A remote Ion to work on, instead of a store."),
+        option("--context", metavar="NAME", shell_complete=_contexts, help="The context to use; see `ion context`."),
+        option("--timeout", metavar="DURATION", help="Time limit of a remote call; a number is seconds (30)."),
         option("--certfile", type=path, metavar="FILE", help="Certificate of this client."),
         option("--keyfile", type=path, metavar="FILE", help="Key of that certificate."),
         option("--cacertfile", type=path, metavar="FILE", help="Certificates that the remote Ion is checked against."),
-        option("--config", type=path, metavar="FILE", help="Holds these options (~/.ioncli.yaml)."),
+        option("--config", type=path, metavar="FILE", help="Holds these options and contexts (~/.ioncli.yaml)."),
         option("--verbose", is_flag=True, help="Log what is done, on standard error."),
     ]
+
+
+def _contexts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from ion.cli.completion import contexts
+
+    return contexts(context, parameter, incomplete)
 
 
 def _to_root(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -68,91 +74,93 @@ def accept_globals(command: click.Command) -> click.Command:
     return command
 
 
-class Place:
-    """A store that is open, and where it is."""
+def target() -> "Target":
+    """The Ion that the command is for; see `ion.cli.target`."""
+    from ion.cli.target import choose
 
-    def __init__(self, folder: Path, stores: "Stores") -> None:
-        self.folder, self.stores = folder, stores
-        self.ledger, self.documents, self.blobs = stores.ledger, stores.documents, stores.blobs
-
-    @property
-    def work(self) -> Path:
-        """The folders of running attempts."""
-        return self.folder / "work"
+    return choose(click.get_current_context().find_root().params, os.environ, Path.cwd())
 
 
-def in_store(work: Callable[[Place], Awaitable[T]]) -> T:
-    """Runs `work` on the store that the command is for, and says on standard error which that is.
+def manage(work: Callable[["Management"], Awaitable[T]]) -> T:
+    """Runs `work` on the Ion that the command is for, and says on standard error which that is.
 
     Raises:
-        NotFoundError: there is no store. UnsupportedError: a remote Ion was asked for.
+        NotFoundError: what was named is no store, or there is neither a store nor an Ion.
+        UnavailableError: the Ion does not answer.
     """
     import asyncio
 
-    from ion.cli.output import here, remark
-    from ion.wiring import open_store
+    from ion.cli.streams import streams_ended
 
     start_logging()
-    folder = store_folder()
+    chosen = target()
 
     async def run() -> T:
-        remark(f"store: {here(str(folder))}")
-        async with open_store(folder) as stores:
-            return await work(Place(folder, stores))
+        async with _opened(chosen) as management, streams_ended():
+            return await work(management)
 
     return asyncio.run(run())
 
 
-def store_folder() -> Path:
-    """The folder of the store that is there already; a look makes none."""
-    from ion.wiring import find_store, is_store
+@asynccontextmanager
+async def _opened(chosen: "Target") -> AsyncIterator["Management"]:
+    from ion.cli.output import here, remark
+    from ion.cli.target import check_store
 
-    chosen = click.get_current_context().find_root().params
-    refuse_remote(chosen)
-    folder = find_store(Path.cwd(), chosen.get("store"), os.environ)
-    if folder is None:
-        raise NotFoundError("there is no store here or above: run a pipeline first (`ion run`), or name one by --store")
-    if not is_store(folder):
-        raise NotFoundError(f"{folder} is no store: run a pipeline first (`ion run`), or name another by --store")
-    return folder
+    if chosen.store is not None:
+        from ion.wiring import open_management
+
+        check_store(chosen.store)
+        remark(f"store: {here(str(chosen.store))}")
+        async with open_management(chosen.store) as management:
+            yield management
+        return
+    try:
+        async with _remote(chosen) as management:
+            remark(f"ion: {chosen.endpoint}")
+            yield management
+    except (UnavailableError, UnsupportedError) as error:
+        if chosen.named:
+            raise
+        raise type(error)(
+            f"there is no store here or above (run a pipeline first, `ion run`, or name one by --store), and {error}"
+        ) from error
 
 
-def serving_store(folder: Path, endpoint: str) -> Path:
+def _remote(chosen: "Target") -> AbstractAsyncContextManager["Management"]:
+    from ion.cli.extras import need_management
+
+    need_management("grpc")
+    from ion.management.rpc.remote import open_remote
+
+    return open_remote(
+        chosen.endpoint,
+        timeout_s=chosen.timeout_s,
+        certfile=str(chosen.certfile or ""),
+        keyfile=str(chosen.keyfile or ""),
+        cacertfile=str(chosen.cacertfile or ""),
+    )
+
+
+def serving_store(folder: Path) -> Path:
     """The store that `ion run` and `ion up` work on, made when missing: the one named, else beside the pipeline file.
+
+    They serve a store here, whatever context is in use; only who asks for an endpoint in so many words is refused.
 
     Args:
         folder: The pipeline file's.
-        endpoint: The one that the pipeline file names, if any.
 
     Raises:
         UnsupportedError: a remote Ion was asked for.
     """
-    chosen = click.get_current_context().find_root().params
-    refuse_remote({**chosen, "endpoint": chosen.get("endpoint") or endpoint})
-    named = chosen.get("store") or os.environ.get("ION_HOME")
-    return Path(os.path.abspath(named or folder / STORE_NAME))  # noqa: PTH100  `..` is taken out, links stay
-
-
-def refuse_remote(chosen: dict[str, Any]) -> None:
-    """Working on something else than was asked for would be worse than not working."""
-    if endpoint := chosen.get("endpoint") or _configured_endpoint(chosen.get("config")):
+    given = click.get_current_context().find_root().params
+    if endpoint := given.get("endpoint") or (None if given.get("store") else os.environ.get("ION_ENDPOINT")):
         raise UnsupportedError(
-            f"the endpoint {endpoint} cannot be used: this Ion works on local stores only; use --store"
+            f"the endpoint {endpoint} cannot be used: this command serves a store here; leave the endpoint out, or "
+            "hand the pipeline to it with `ion apply`"
         )
-
-
-def _configured_endpoint(given: Path | None) -> str:
-    config = given or Path.home() / CONFIG
-    if given is None and not config.is_file():
-        return ""
-    import yaml
-
-    try:
-        settings = yaml.safe_load(config.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidError(f"the configuration {config} cannot be read: {reason}") from error
-    return str(settings.get("endpoint") or "") if isinstance(settings, dict) else ""
+    named = given.get("store") or os.environ.get("ION_HOME")
+    return Path(os.path.abspath(named or folder / STORE_NAME))  # noqa: PTH100  `..` is taken out, links stay
 
 
 def start_logging() -> None:

@@ -6,24 +6,15 @@ from typing import Any
 
 import click
 
-from ion.cli.context import Place, example, in_store
+from ion.cli.completion import modules
+from ion.cli.context import example, manage
 from ion.cli.job import show_page
 from ion.cli.job_view import fault, view
 from ion.cli.output import SUBJECT_MOST, document, moment, plain, remark, short, table
 from ion.cli.when import when
-from ion.errors import InvalidError
-from ion.management.dead_letters import (
-    LetterFilter,
-    Redrive,
-    check_redrive,
-    chosen_letters,
-    left_out,
-    letters_of,
-    named_letters,
-)
-from ion.management.dead_letters import redrive as queue_again
-from ion.management.flows import find_flow
+from ion.management.dead_letters import LetterFilter
 from ion.management.report_text import many
+from ion.management.verbs import Management
 from ion.model.job import FailureClass, Job
 
 HEADER = ("JOB", "MODULE", "REVISION", "DIED", "TRY", "SUBJECT", "FAILURE")
@@ -47,14 +38,13 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--class", "kinds", multiple=True, type=click.Choice([k.value for k in FailureClass]), help="Died of this."
         ),
-        click.option("-n", "--module", default="", metavar="NAME", help="Of this module."),
+        click.option("-n", "--module", default="", metavar="NAME", shell_complete=modules, help="Of this module."),
     ):
         command = option(command)
     return command
 
 
-async def _filter(
-    place: Place,
+def _filter(
     *,
     module: str,
     kinds: tuple[str, ...],
@@ -69,7 +59,7 @@ async def _filter(
         since=since,
         until=until,
         revision=revision,
-        correlation_id=(await find_flow(place.ledger, flow)).correlation_id if flow else "",
+        correlation_id=flow,
     )
 
 
@@ -78,15 +68,16 @@ async def _filter(
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def list_letters(*, as_json: bool, **given: Any) -> None:
     """List dead letters in the order of their admission."""
+    which = _filter(**given)
 
-    async def work(place: Place) -> None:
-        found = letters_of(place.ledger, await _filter(place, **given))
+    async def work(ion: Management) -> None:
+        found = ion.letters.list(which=which)
         if as_json:
             document([view(job) async for job in found])
         else:
             table(HEADER, [_row(job) async for job in found])
 
-    in_store(work)
+    manage(work)
 
 
 def _row(job: Job) -> tuple[str, ...]:
@@ -111,33 +102,19 @@ def show(job_id: str, *, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be queued.")
 def redrive(job_ids: tuple[str, ...], *, everything: bool, image: str, dry_run: bool, **given: Any) -> None:
     """Queue dead letters again, with fresh budgets and their module as it is now."""
-    from ion.wiring import actor
+    which = _filter(**given)
 
-    async def work(place: Place) -> None:
-        plan = await _plan(place, job_ids, everything, given)
-        if note := left_out(plan):
-            remark(note)
-        if dry_run:
-            await check_redrive(place.ledger, plan.letters, image)
-            for letter in plan.letters:
-                click.echo(f"{letter.id} would wait again")
-            return
+    async def work(ion: Management) -> None:
         count = 0
-        async for letter in queue_again(place.ledger, plan.letters, image, actor()):
-            click.echo(f"{letter.id} waits again")
+        async for one in ion.letters.redrive(
+            jobs=job_ids, which=which, everything=everything, image=image, dry=dry_run
+        ):
+            if one.note:
+                remark(one.note)
+                continue
+            click.echo(f"{one.id} would wait again" if dry_run else f"{one.id} waits again")
             count += 1
-        if not job_ids:
+        if not (job_ids or dry_run):
             remark(f"{many(count, 'dead letter')} queued again")
 
-    in_store(work)
-
-
-async def _plan(place: Place, job_ids: tuple[str, ...], everything: bool, given: dict[str, Any]) -> Redrive:
-    which = await _filter(place, **given)
-    if job_ids and (which.narrows or everything):
-        raise InvalidError("name dead letters by their ids or choose them with filters, not both")
-    if everything and which.narrows:
-        raise InvalidError("--all means every dead letter; leave it out, or the filters")
-    if not (job_ids or which.narrows or everything):
-        raise InvalidError("say which dead letters: ids, a filter such as --module, or --all")
-    return await (named_letters(place.ledger, job_ids) if job_ids else chosen_letters(place.ledger, which))
+    manage(work)

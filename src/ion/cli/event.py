@@ -6,16 +6,13 @@ from typing import Any
 
 import click
 
-from ion.cli.context import Place, example, in_store, key_values
+from ion.cli.context import example, key_values, manage
 from ion.cli.output import document
-from ion.errors import NotFoundError
-from ion.management.events import Raised, RootEvent, RootFile, raise_event, require_hearer
+from ion.management.events import Raised, RootFile
+from ion.management.verbs.events import NewEvent
 from ion.model.record import Context, Kind
 
 GATEWAY = "cli"
-PEEKED = 100
-"""So many events are looked at to find one of the type."""
-LOOK_AGAIN_S = 0.2
 
 
 @click.group(
@@ -49,16 +46,18 @@ def create(values: tuple[str, ...], files: tuple[Path, ...], event_name: str, *,
 
     It starts jobs when a dispatcher serves the store (`ion up`, `ion run`).
     """
-    root = RootEvent(
+    new = NewEvent(
         type=given["event_type"],
         data=key_values(values),
-        files=tuple(RootFile(name=file.name, file=file) for file in files),
         subject=given["subject"],
         id=given["event_id"],
         correlation_id=given["correlation_id"],
         parent_id=given["parent_event_id"],
+        gateway=event_name,
+        force=force,
     )
-    document(in_store(lambda place: _create(place, root, event_name, force=force)))
+    with_it = tuple(RootFile(name=file.name, file=file) for file in files)
+    document(answer(manage(lambda ion: ion.events.create(event=new, files=with_it)), event_name))
 
 
 def _subscription(command: Callable[..., None]) -> Callable[..., None]:
@@ -89,46 +88,11 @@ def get(event_type: str, sub_name: str, timeout: str) -> None:
 
 
 def _print_next(event_type: str, group: str, timeout: str, *, take: bool) -> None:
-    import asyncio
-
     from ion.cli.when import lasting
-    from ion.messaging import codec
 
     within_s = lasting("--timeout", timeout)
-
-    async def work(place: Place) -> None:
-        bus, deadline = place.stores.bus, asyncio.get_running_loop().time() + within_s
-        if take or bus.guarantees.peeks:  # else it would gather events that nobody takes
-            await bus.ensure([event_type], [group])
-        while not take:
-            if found := [one for one in await bus.peek(group, PEEKED) if one.type == event_type]:
-                _print(codec.encode(found[0]))
-                return
-            if asyncio.get_running_loop().time() >= deadline:
-                raise NotFoundError(_nothing(event_type, group, timeout))
-            await asyncio.sleep(LOOK_AGAIN_S)
-        async with bus.subscribe([event_type], group) as receiver:
-            deliveries = await receiver.receive(1, within_s)
-            if not deliveries:
-                raise NotFoundError(_nothing(event_type, group, timeout))
-            _print(deliveries[0].raw)  # before it is taken, for the answer to that may be lost
-            await receiver.ack(deliveries)
-
-    in_store(work)
-
-
-def _print(event: bytes) -> None:
-    click.echo(event.decode(errors="replace"))
-
-
-def _nothing(event_type: str, group: str, timeout: str) -> str:
-    return f"no event of type '{event_type}' came for the subscription '{group}' within {timeout}; wait longer?"
-
-
-async def _create(place: Place, root: RootEvent, gateway: str, *, force: bool) -> Mapping[str, Any]:
-    if not force:
-        await require_hearer(root.type, place.ledger)
-    return answer(await raise_event(root, gateway=gateway, ledger=place.ledger, blobs=place.blobs), gateway)
+    found = manage(lambda ion: ion.events.next(event_type=event_type, group=group, timeout_s=within_s, take=take))
+    click.echo(found.decode(errors="replace"))
 
 
 def answer(raised: Raised, gateway: str) -> Mapping[str, Any]:

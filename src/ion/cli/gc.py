@@ -2,8 +2,7 @@
 
 import click
 
-from ion.cli.context import Place, example, in_store
-from ion.management.collect import Collected, Collector
+from ion.cli.context import example, manage
 from ion.management.report_text import many, size
 
 
@@ -15,12 +14,7 @@ def gc_command(*, dry_run: bool) -> None:
     Only whole flows that have ended are looked at. Without `retention` only files that nobody needs go. `ion up` does
     the same once an hour if `retention` keeps anything for a time only.
     """
-    from ion.wiring import remembered
-
-    async def work(place: Place) -> Collected:
-        return await Collector(place.stores, remembered(place.folder).retention).collect(dry=dry_run)
-
-    collected = in_store(work)
+    collected = manage(lambda ion: ion.server.collect(dry=dry_run))
     would = "would be " if dry_run else ""
     click.echo(f"{many(collected.jobs, 'job')} {would}expired, {many(collected.forgotten, 'job')} {would}forgotten")
     click.echo(f"{many(collected.blobs, 'expired file')} {would}deleted: {size(collected.size)}")

@@ -92,7 +92,13 @@ class Host:
 
 @asynccontextmanager
 async def hosting(
-    store: Path, pipeline: Pipeline, *, grace_s: float, strict: bool, final: Callable[[Job], bool] = lambda _: False
+    store: Path,
+    pipeline: Pipeline,
+    *,
+    grace_s: float,
+    strict: bool,
+    final: Callable[[Job], bool] = lambda _: False,
+    count: Observer = lambda _: None,
 ) -> AsyncIterator[Host]:
     """Opens a store, registers the pipeline's modules and dispatches until the context is left.
 
@@ -102,6 +108,7 @@ async def hosting(
         grace_s: How long running jobs may take to end when the context is left.
         strict: Refuse a module that cannot run now, instead of holding it until it can.
         final: For which jobs a module's own failure is not tried again.
+        count: Is told of each step of an attempt as well.
 
     Raises:
         UnsupportedError: a module can never run here.
@@ -110,7 +117,11 @@ async def hosting(
     _check(pipeline, store, strict=strict)
     interrupts = Interrupts()
     steps: asyncio.Queue[Progress] = asyncio.Queue()
-    observe: Observer = steps.put_nowait
+
+    def observe(step: Progress) -> None:
+        steps.put_nowait(step)
+        count(step)
+
     async with (
         open_store(store, pipeline.settings) as stores,
         open_executors(store, stores, pipeline.settings, os.environ) as executors,

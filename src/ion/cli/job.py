@@ -1,30 +1,24 @@
 """`ion job`: single jobs. How one looks is in job_view.py."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ion.cli.context import Place, example, in_store
+from ion.cli.completion import modules
+from ion.cli.context import example, manage
+from ion.cli.job_local import repro, run_local
 from ion.cli.job_view import listing, show_job, view
-from ion.cli.output import document, here, plain, raw, remark, short, table
-from ion.management.files import files_of
-from ion.management.files import pull as pull_job
-from ion.management.flows import find_flow
-from ion.management.jobs import (
-    cancel_jobs,
-    find_job,
-    follow_log,
-    latest_jobs,
-    raised_nothing,
-    read_log,
-    results_of,
-    retry_jobs,
-)
+from ion.cli.output import document, here, lines, plain, raw, remark, short, table
+from ion.errors import InvalidError
 from ion.management.report_text import size
+from ion.management.verbs import Management
 from ion.model.job import State
 from ion.ports.ledger import JobFilter
 
 LIMIT = 50
+PAGE = 500
 
 
 @click.group(epilog=example("ion job list --state dead", "ion job logs 3f2a91c0"))
@@ -36,30 +30,64 @@ def job() -> None:
 
 
 @job.command(
-    "list", epilog=example("ion job list --state dead --state cancelled", "ion job list -c 81d0 --module detect --json")
+    "list",
+    epilog=example(
+        "ion job list --state dead --state cancelled",
+        "ion job list -c 81d0 --module detect --json",
+        "ion job list --all | jq -r .id",
+    ),
 )
-@click.option("-n", "--module", default="", metavar="NAME", help="Jobs of this module.")
+@click.option("-n", "--module", default="", metavar="NAME", shell_complete=modules, help="Jobs of this module.")
 @click.option(
     "-s", "--state", "states", multiple=True, type=click.Choice([s.value for s in State]), help="Jobs in this state."
 )
 @click.option("-c", "--flow", "--correlation-id", "flow", default="", metavar="ID", help="Jobs of this flow.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="So many, the latest.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
-def list_jobs(module: str, states: tuple[str, ...], flow: str, limit: int, *, as_json: bool) -> None:
-    """List jobs in the order of their admission, the newest last."""
+@click.option("--all", "everything", is_flag=True, help="Every job, one JSON document a line, as they are read.")
+@click.pass_context
+def list_jobs(
+    context: click.Context,
+    module: str,
+    states: tuple[str, ...],
+    flow: str,
+    limit: int,
+    *,
+    as_json: bool,
+    everything: bool,
+) -> None:
+    """List jobs in the order of their admission, the newest last.
 
-    async def work(place: Place) -> None:
-        flow_id = (await find_flow(place.ledger, flow)).correlation_id if flow else ""
-        which = JobFilter(module=module, states=tuple(State(s) for s in states), correlation_id=flow_id)
-        jobs, total = await latest_jobs(place.ledger, which, limit)
+    Jobs that gave way to a later run are left out, unless --state names theirs.
+    """
+    which = JobFilter(module=module, states=tuple(State(s) for s in states), correlation_id=flow)
+    if everything and context.get_parameter_source("limit") is not click.core.ParameterSource.DEFAULT:
+        raise InvalidError("--all means every job; leave it out, or --limit")
+
+    async def work(ion: Management) -> None:
+        if everything:
+            await lines(_every(ion, which))
+            return
+        latest = await ion.jobs.latest(which=which, most=limit)
         if as_json:
-            document([view(one) for one in jobs])
+            document([view(one) for one in latest.jobs])
         else:
-            listing(jobs)
-        if total > len(jobs):
-            remark(f"the latest {len(jobs)} of {total} jobs; --limit shows more")
+            listing(latest.jobs)
+        if latest.total > len(latest.jobs):
+            remark(f"the latest {len(latest.jobs)} of {latest.total} jobs; --limit shows more")
 
-    in_store(work)
+    manage(work)
+
+
+async def _every(ion: Management, which: JobFilter) -> AsyncIterator[dict[str, Any]]:
+    after: str | None = None
+    while True:
+        page = await ion.jobs.page(which=which, most=PAGE, after=after)
+        for one in page.jobs:
+            if not one.gave_way or one.state in which.states:
+                yield view(one)
+        if (after := page.after) is None:
+            return
 
 
 @job.command(epilog=example("ion job show 3f2a91c0"))
@@ -73,16 +101,14 @@ def show(job_id: str, *, as_json: bool) -> None:
 def show_page(job_id: str, *, as_json: bool) -> None:
     """The page of a job, or its document."""
 
-    async def work(place: Place) -> None:
-        found = await find_job(place.ledger, job_id)
-        results = await results_of(found, place.blobs)
+    async def work(ion: Management) -> None:
+        found = await ion.jobs.show(job=job_id)
         if as_json:
-            document(view(found, results))
+            document(view(found.job, found.results))
         else:
-            silent = await raised_nothing(found, place.ledger)
-            await show_job(found, results, silent=silent, blobs=place.blobs, work=place.work)
+            await show_job(found, ion.jobs)
 
-    in_store(work)
+    manage(work)
 
 
 @job.command(epilog=example("ion job logs -f 3f2a91c0"))
@@ -91,20 +117,16 @@ def show_page(job_id: str, *, as_json: bool) -> None:
 def logs(job_id: str, *, follow: bool) -> None:
     """Print the log of a job's last attempt, also while it runs."""
 
-    async def work(place: Place) -> None:
-        found = await find_job(place.ledger, job_id)
-        if follow:
-            chunks = follow_log(found.id, ledger=place.ledger, blobs=place.blobs, work=place.work)
-        else:
-            chunks = read_log(found, blobs=place.blobs, work=place.work)
+    async def work(ion: Management) -> None:
+        found = await ion.jobs.get(job=job_id)
         empty = True
-        async for chunk in chunks:
+        async for chunk in ion.jobs.log(job=found.id, follow=follow):
             empty = False
             raw(chunk)
         if empty:
-            remark(f"job {short(found.id)} is {(await place.ledger.get(found.id)).state} and has logged nothing")
+            remark(f"job {short(found.id)} is {(await ion.jobs.get(job=found.id)).state} and has logged nothing")
 
-    in_store(work)
+    manage(work)
 
 
 @job.command(epilog=example("ion job files 3f2a91c0", "ion job files --links 1d --json 3f2a91c0"))
@@ -117,15 +139,15 @@ def files(job_id: str, ttl: str, *, as_json: bool) -> None:
 
     within_s = lasting("--links", ttl)
 
-    async def work(place: Place) -> None:
-        found = await files_of(await find_job(place.ledger, job_id), place.blobs, ttl_s=within_s)
+    async def work(ion: Management) -> None:
+        found = await ion.jobs.files(job=job_id, ttl_s=within_s)
         if as_json:
             document(found)
         else:
             rows = [(one.role, size(one.size), plain(one.path), one.link or "(gone)") for one in found]
             table(("", "SIZE", "FILE", "LINK"), rows)
 
-    in_store(work)
+    manage(work)
 
 
 @job.command(epilog=example("ion job pull 3f2a91c0", "ion job pull --outputs 3f2a91c0 ./look"))
@@ -134,23 +156,21 @@ def files(job_id: str, ttl: str, *, as_json: bool) -> None:
 @click.option("--outputs", is_flag=True, help="What the job left, too.")
 def pull(job_id: str, folder: Path | None, *, outputs: bool) -> None:
     """Copy what a job's module saw into a new folder, named after the job unless DIR says else."""
+    from ion.management.pull import pull as pull_job
 
-    async def work(place: Place) -> Path:
-        found = await find_job(place.ledger, job_id)
+    async def work(ion: Management) -> Path:
+        found = await ion.jobs.get(job=job_id)
         to = (folder or Path(f"{found.module}-{short(found.id)}")).absolute()
-        stores = place.stores
-        return await pull_job(
-            found, to, ledger=stores.ledger, blobs=stores.blobs, handler=stores.handler, outputs=outputs
-        )
+        return await pull_job(ion.jobs, found.id, to, outputs=outputs)
 
-    click.echo(here(str(in_store(work))))
+    click.echo(here(str(manage(work))))
 
 
 @job.command(epilog=example("ion job retry 3f2a91c0 77b01d2e"))
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 def retry(job_ids: tuple[str, ...]) -> None:
     """Queue dead or cancelled jobs again, with their module as it is now."""
-    for one in in_store(lambda place: retry_jobs(place.ledger, job_ids, _actor())):
+    for one in manage(lambda ion: ion.jobs.retry(jobs=job_ids)):
         click.echo(f"{one.id} waits again")
 
 
@@ -158,21 +178,9 @@ def retry(job_ids: tuple[str, ...]) -> None:
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 def cancel(job_ids: tuple[str, ...]) -> None:
     """Cancel waiting jobs, and end running ones."""
-    for one in in_store(lambda place: cancel_jobs(place.ledger, job_ids, _actor())):
+    for one in manage(lambda ion: ion.jobs.cancel(jobs=job_ids)):
         click.echo(f"{one.id} is being ended" if one.state is State.RUNNING else f"{one.id} is cancelled")
 
 
-def _actor() -> str:
-    from ion.wiring import actor
-
-    return actor()
-
-
-def _local() -> None:
-    from ion.cli.job_local import repro, run_local
-
-    job.add_command(run_local)
-    job.add_command(repro)
-
-
-_local()
+job.add_command(run_local)
+job.add_command(repro)

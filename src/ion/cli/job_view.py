@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,16 +9,19 @@ import msgspec
 
 from ion.cli.output import SUBJECT_MOST, facts, moment, plain, short, table
 from ion.errors import NotFoundError
-from ion.management.jobs import read_log, stored_log
+from ion.management.jobs import stored_log
 from ion.management.report_text import duration, seconds_between, size
+from ion.management.verbs import JobVerbs
+from ion.management.verbs.jobs import JobDetails
 from ion.model.event import FileRef
 from ion.model.job import Change, Failure, Job, State
 from ion.model.manifest import Manifest
 from ion.model.record import key_values
-from ion.ports.blobs import Blobs
 
 FILES_SHOWN = 20
 LOG_SHOWN = 10
+LOG_END = 64 * 1024
+"""So many bytes are read for the end of a log."""
 LINE_MOST = 2000
 HEADER = ("JOB", "MODULE", "STATE", "TRY", "ADMITTED", "TOOK", "EVENT", "SUBJECT", "FAILURE")
 
@@ -66,11 +68,14 @@ def view(job: Job, results: Manifest | None = None) -> dict[str, Any]:
         document["manifest"].pop("inline", None)
     # Fields at their defaults are not stored; scripts should find these always.
     document |= {"state": job.state.value, "attempt": job.attempt, "run": job.run}
-    return document if results is None else document | {"results": msgspec.to_builtins(results)}
+    if results is not None:  # what is at its default may be there or not, by which way it came
+        document["results"] = {key: value for key, value in msgspec.to_builtins(results).items() if value != {}}
+    return document
 
 
-async def show_job(job: Job, results: Manifest | None, *, silent: bool, blobs: Blobs, work: Path) -> None:
+async def show_job(details: JobDetails, jobs: JobVerbs) -> None:
     """The page of `ion job show`."""
+    job, results = details.job, details.results
     event = job.event
     facts(
         [
@@ -78,7 +83,7 @@ async def show_job(job: Job, results: Manifest | None, *, silent: bool, blobs: B
             ("module", plain(job.module) + (f" (revision {job.revision})" if job.revision else "")),
             ("state", f"{standing(job)}, attempt {job.attempt}" if job.attempt else standing(job)),
             ("failure", fault(job.failure)),
-            ("note", "it raised nothing, though its module declares events" if silent else ""),
+            ("note", "it raised nothing, though its module declares events" if details.silent else ""),
             ("failed", ", ".join(f"{count} {kind}" for kind, count in job.failures.items())),
             ("flow", plain(job.correlation_id)),
             ("event", f"{plain(event.type)} {event.id}"),
@@ -94,7 +99,8 @@ async def show_job(job: Job, results: Manifest | None, *, silent: bool, blobs: B
     if results is not None:
         _results(results)
     _section("history", [_change(change) for change in job.history])
-    await _log_end(job, blobs, work)
+    lines = await _last_lines(job, jobs)
+    _section(f"log (its end; all of it: ion job logs {short(job.id)})", [plain(line, LINE_MOST) for line in lines])
 
 
 def _results(results: Manifest) -> None:
@@ -123,20 +129,13 @@ def _section(title: str, lines: Sequence[str]) -> None:
         click.echo(f"  and {len(lines) - FILES_SHOWN} more; --json has all")
 
 
-async def _log_end(job: Job, blobs: Blobs, work: Path) -> None:
-    lines = await _last_lines(job, blobs, work)
-    _section(f"log (its end; all of it: ion job logs {short(job.id)})", [plain(line, LINE_MOST) for line in lines])
-
-
-async def _last_lines(job: Job, blobs: Blobs, work: Path) -> Sequence[str]:
-    """Read from the beginning, since a store does not tell a log's size; a module's `log_limit` bounds it."""
+async def _last_lines(job: Job, jobs: JobVerbs) -> Sequence[str]:
     last: deque[bytes] = deque(maxlen=LOG_SHOWN)
     rest = b""
     try:
-        async for chunk in read_log(job, blobs=blobs, work=work):
+        async for chunk in jobs.log(job=job.id, start=-LOG_END):
             *lines, rest = (rest + chunk).split(b"\n")
             last.extend(lines)
-            rest = rest[-LINE_MOST:]
     except NotFoundError:
         return [f"(its log {stored_log(job)} is gone)"]
     return [line.decode(errors="replace") for line in ([*last, rest] if rest else last)]

@@ -3,7 +3,8 @@
 Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
 `ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
 
-    2    what was given is wrong, or not possible now (usage, InvalidError, ConflictError, UnsupportedError)
+    2    what was given is wrong, not allowed, or not possible now (usage, InvalidError, DeniedError, ConflictError,
+         UnsupportedError)
     1    something does not answer (UnavailableError)
     130  interrupted
 
@@ -13,13 +14,16 @@ Both with one sentence. Any other exception is a fault of Ion's and keeps its tr
 import importlib
 import io
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ion import __version__
 from ion.cli.context import accept_globals, example, global_options
-from ion.errors import ConflictError, InvalidError, UnavailableError, UnsupportedError
+from ion.errors import ConflictError, DeniedError, InvalidError, UnavailableError, UnsupportedError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "init": ("ion.cli.init:init", "Make a small pipeline that runs at once."),
@@ -29,13 +33,17 @@ COMMANDS = {
     "job": ("ion.cli.job:job", "List, show, retry and cancel jobs; read their logs."),
     "dlq": ("ion.cli.dlq:dlq", "List, show and redrive dead letters: jobs that died."),
     "rerun": ("ion.cli.rerun:rerun", "Compute results again."),
-    "flow": ("ion.cli.flow:flow", "List, pause, resume, cancel and report flows."),
+    "flow": ("ion.cli.flow:flow", "List, show, await, pause, resume, cancel and report flows."),
     "trace": ("ion.cli.trace:trace", "Print all that is recorded of a flow."),
     "bus": ("ion.cli.bus:bus", "Show what waits in the bus; publish again what it may have lost."),
     "graph": ("ion.cli.graph:graph", "Draw a pipeline and say what is odd about it."),
     "audit": ("ion.cli.audit:audit_command", "Check that what the ledger says is what is stored."),
     "du": ("ion.cli.du:du_command", "Show how many bytes are stored, and by what."),
     "gc": ("ion.cli.gc:gc_command", "Delete what retention no longer keeps, and what nobody needs."),
+    "management": ("ion.cli.management:management", "Serve the management API."),
+    "certs": ("ion.cli.certs:certs", "Make certificates for the management API, and take them back."),
+    "context": ("ion.cli.contexts:context", "List and choose the Ions that you work on, by name."),
+    "completion": ("ion.cli.completion:completion", "Print the script that lets a shell complete commands."),
     "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
     "version": ("ion.cli.main:version", "Print the version."),
 }
@@ -70,10 +78,17 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Without importing any command."""
+        from click.shell_completion import CompletionItem
+
+        named = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"No such command '{args[0]}'; {_suggestion(args[0])}")
         return super().resolve_command(ctx, args)
 
@@ -95,7 +110,7 @@ def _meant(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     match error:
-        case InvalidError() | ConflictError() | UnsupportedError():
+        case InvalidError() | ConflictError() | DeniedError() | UnsupportedError():
             return Refusal(str(error))
         case UnavailableError():
             return Later(str(error))

@@ -7,9 +7,11 @@ file names and messages come from modules and from outside: none of their contro
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import click
 
@@ -60,6 +62,14 @@ def document(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
+async def lines(documents: AsyncIterator[Any]) -> None:
+    """JSON documents, one a line, written as they come."""
+    import msgspec
+
+    async for one in documents:
+        click.echo(msgspec.json.encode(one).decode())
+
+
 async def array(documents: AsyncIterator[Any]) -> None:
     """One JSON array, an element a line, written as the elements come."""
     import msgspec
@@ -81,6 +91,29 @@ def raw(content: bytes) -> None:
     stream = sys.stdout.buffer
     stream.write(content)
     stream.flush()
+
+
+async def write_file(file: Path, pieces: AsyncIterator[bytes]) -> None:
+    """Writes a file that takes the place of an older one only when it is whole."""
+    with _replacing(file) as stream:
+        async for piece in pieces:
+            stream.write(piece)
+
+
+@contextmanager
+def _replacing(file: Path) -> Iterator[IO[bytes]]:
+    import tempfile
+
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".partial", dir=file.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+        partial.chmod(0o644)  # mkstemp's is for nobody else; what a command writes is made to be read
+        partial.replace(file)
+    except BaseException:
+        partial.unlink()
+        raise
 
 
 def here(path: str) -> str:

@@ -68,7 +68,7 @@ def run(
     """
     start_logging()
     pipeline = load_pipeline(file, profile=profile, environ=os.environ)
-    store = serving_store(pipeline.folder, pipeline.settings.endpoint)
+    store = serving_store(pipeline.folder)
     roots = root_events(event_type, **given)
     graph = Graph.of(pipeline.modules, [event_type] if event_type else [])
     warn(graph)

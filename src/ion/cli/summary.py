@@ -8,11 +8,12 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from ion.cli.output import here, plain, short, table
+from ion.cli.target import choose
 from ion.dispatcher.service import Stores
+from ion.errors import IonError
 from ion.management.report_text import size
 from ion.management.run import Result, outputs
 from ion.model.job import State
-from ion.wiring import find_store
 
 FILES_SHOWN = 10
 FAILED_SHOWN = 20
@@ -60,10 +61,18 @@ def _place(uri: str) -> str:
 def _next(result: Result, store: Path) -> None:
     """Commands that go on from here, on this store wherever they are typed."""
     flow = short(result.correlation_id)
-    ion = "ion" if find_store(Path.cwd(), None, os.environ) == store else f"ion --store {shlex.quote(here(str(store)))}"
+    ion = "ion" if _is_found(store) else f"ion --store {shlex.quote(here(str(store)))}"
     click.echo()
     if result.failed:
         click.echo(f"  {ion} job logs {short(result.failed[0].id)}        the log of the first that failed")
         click.echo(f"  {ion} job retry {short(result.failed[0].id)}       queue it again, then `ion run`")
     click.echo(f"  {ion} trace flow -c {flow} --tree   what led to what")
     click.echo(f"  {ion} flow report {flow}            a page of it all")
+
+
+def _is_found(store: Path) -> bool:
+    """Whether commands work on this store if nobody says which."""
+    try:
+        return choose({}, os.environ, Path.cwd()).store == store
+    except IonError:
+        return False

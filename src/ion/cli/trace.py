@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from ion.cli.context import Place, example, in_store
+from ion.cli.context import example, manage
 from ion.cli.job_view import fault, standing, took
+from ion.cli.mermaid import flowchart
 from ion.cli.output import SUBJECT_MOST, array, plain, short
-from ion.management.files import with_links
-from ion.management.flows import find_flow, tree_of
-from ion.management.jobs import raised_nothing
-from ion.model.job import Job
+from ion.errors import InvalidError
+from ion.management.verbs import Management
+from ion.management.verbs.flows import TreeLine
 
 
 @click.group(epilog=example("ion trace flow -c 81d0fe22"))
@@ -20,39 +20,41 @@ def trace() -> None:
 
 
 @trace.command(
-    epilog=example("ion trace flow -c 81d0fe22-4d0c-4c3e-9d2b-0f4f8a0c1f6e", "ion trace flow -c 81d0 --tree")
+    epilog=example(
+        "ion trace flow -c 81d0fe22-4d0c-4c3e-9d2b-0f4f8a0c1f6e",
+        "ion trace flow -c 81d0 --tree",
+        "ion trace flow -c 81d0 --mermaid > flow.mmd",
+    )
 )
-@click.option(
-    "-c",
-    "--correlation-id",
-    "flow_id",
-    required=True,
-    metavar="ID",
-    help="The flow, or its beginning.",
-)
+@click.option("-c", "--correlation-id", "flow_id", required=True, metavar="ID", help="The flow, or its beginning.")
 @click.option("--tree", is_flag=True, help="Draw its jobs as a tree instead.")
-def flow(flow_id: str, *, tree: bool) -> None:
+@click.option("--mermaid", is_flag=True, help="Print a Mermaid flowchart of its jobs instead.")
+def flow(flow_id: str, *, tree: bool, mermaid: bool) -> None:
     """Print every record of a flow as one JSON array, in the order in which they were made."""
+    if tree and mermaid:
+        raise InvalidError("--tree and --mermaid exclude one another: leave one out")
 
-    async def work(place: Place) -> None:
-        found = await find_flow(place.ledger, flow_id)
-        if not tree:
-            await array(_records(place, found.correlation_id))
-            return
-        async for rails, job, _ in tree_of(place.ledger, found.correlation_id):
-            note = "raised nothing" if await raised_nothing(job, place.ledger) else ""
-            click.echo(rails + _line(job, note))
+    async def work(ion: Management) -> None:
+        if mermaid:
+            async for text in flowchart(ion.flows.tree(flow=flow_id)):
+                click.echo(text)
+        elif tree:
+            async for line in ion.flows.tree(flow=flow_id):
+                click.echo(line.rails + _words(line))
+        else:
+            await array(_records(ion, flow_id))
 
-    in_store(work)
-
-
-async def _records(place: Place, correlation_id: str) -> AsyncIterator[dict[str, Any]]:
-    async for record in place.documents.flow(correlation_id):
-        yield (await with_links(record, place.blobs)).document()
+    manage(work)
 
 
-def _line(job: Job, note: str) -> str:
+async def _records(ion: Management, flow_id: str) -> AsyncIterator[dict[str, Any]]:
+    async for record in ion.flows.records(flow=flow_id):
+        yield record.document()
+
+
+def _words(line: TreeLine) -> str:
     """A job in the tree: what it is, how it stands, what it was about."""
+    job = line.job
     words = [
         plain(job.module),
         short(job.id),
@@ -60,6 +62,6 @@ def _line(job: Job, note: str) -> str:
         took(job) if job.ended_at else "",
         plain(job.event.type),
         plain(job.event.subject, SUBJECT_MOST),
-        fault(job.failure) or note,
+        fault(job.failure) or ("raised nothing" if line.silent else ""),
     ]
     return "  ".join(word for word in words if word)

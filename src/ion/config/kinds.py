@@ -112,6 +112,21 @@ class Whole(ScalarKind[int], frozen=True, kw_only=True):
         return {"anyOf": [{"type": "integer", "minimum": self.least, "maximum": self.most}, VARIABLE]}
 
 
+class Port(ScalarKind[int | None], frozen=True):
+    """A port to listen on, 0 for a free one, or `off`, which is None."""
+
+    def parse(self, text: str) -> int | None:
+        if text == "off":
+            return None
+        try:
+            return Whole(most=65_535).parse(text)
+        except ValueError as error:
+            raise ValueError(f"off, or {error}") from error
+
+    def schema(self, definitions: dict[str, Schema]) -> Schema:
+        return {"anyOf": [{"enum": ["off"]}, *Whole(most=65_535).schema(definitions)["anyOf"]]}
+
+
 class Number(ScalarKind[float], frozen=True, kw_only=True):
     """A finite number of at least `least`."""
 

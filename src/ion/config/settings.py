@@ -4,16 +4,18 @@ Each section is a frozen struct and, below it, the table of its keys.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from ion.config.backends import Backend
 from ion.config.buses import BUS
-from ion.config.kinds import FILLED, Age, Choice, Cpu, Duration, Flag, Located, Location, Size, Text, Whole
+from ion.config.kinds import FILLED, Age, Choice, Cpu, Duration, Flag, Located, Location, Port, Size, Text, Whole
 from ion.config.stores import BLOB, DOCUMENT, LEDGER
 from ion.config.tables import Field, Many, Named, Section, Short
 from ion.errors import InvalidError
 from ion.model.retention import Retention
+from ion.model.role import Grant, Role
 
 
 class Front(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +80,77 @@ RETENTION = Section(
             " keeps a message.",
             into="ids_s",
         ),
+    },
+)
+
+
+def _path(place: Location | None) -> str:
+    return place.path if place else ""
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """The management API.
+
+    `certificate`, `key`, `ca` and `revoked` are absolute paths of PEM files. Without the first three it is served on
+    loopback only, without TLS. `host`: the address to bind; empty chooses by these. An empty `revoked` is a file
+    `revoked.pem` beside the CA's, if there is one. Without `roles`, certificates say theirs, or are an admin's. The
+    page for Prometheus is on loopback, or on `host` if it is set. A port of None: not served.
+    """
+
+    host: str = ""
+    port: int | None = 9000
+    certificate: str = ""
+    key: str = ""
+    ca: str = ""
+    revoked: str = ""
+    roles: tuple[Grant, ...] = ()
+    metrics_port: int | None = 9464
+
+
+def _served(
+    *,
+    certificate: Location | None = None,
+    key: Location | None = None,
+    ca: Location | None = None,
+    revoked: Location | None = None,
+    **values: Any,
+) -> Served:
+    return Served(certificate=_path(certificate), key=_path(key), ca=_path(ca), revoked=_path(revoked), **values)
+
+
+def _grant(*, role: str, **values: Any) -> Grant:
+    return Grant(role=Role(role), **values)
+
+
+ROLE = Section(
+    name="role",
+    doc="A role for the certificates whose subject fits.",
+    build=_grant,
+    required=("subject", "role"),
+    fields={
+        "subject": Field(kind=FILLED, doc="Attributes that the subject must have: CN=alice,O=acme; * is any text."),
+        "role": Field(
+            kind=Choice(words=tuple(role.value for role in Role)),
+            doc="viewer reads, operator also retries, cancels, pauses and raises events, admin may do everything.",
+        ),
+        "pipelines": Field(kind=Many(item=FILLED, single=True), doc="Names of pipelines, if it is for these only."),
+    },
+)
+
+MANAGEMENT = Section(
+    name="management",
+    doc="The management API: what commands and clients elsewhere speak to; needs ion-events[management].",
+    struct=Served,
+    build=_served,
+    fields={
+        "host": Field(kind=FILLED, doc="The address to bind; loopback unless there are a certificate, a key and a CA."),
+        "port": Field(kind=Port(), doc="The port to listen on; 0 takes a free one, off: `ion up` does without it."),
+        "certificate": Field(kind=Located(), doc="A PEM file with the server's certificate, and those above it."),
+        "key": Field(kind=Located(), doc="A PEM file with its key."),
+        "ca": Field(kind=Located(), doc="A PEM file of the authorities whose clients are let in."),
+        "revoked": Field(kind=Located(), doc="A PEM file of revocation lists; else revoked.pem beside the CA's."),
+        "roles": Field(kind=Many(item=ROLE), doc="Who may do what; else certificates say it, or are an admin's."),
+        "metrics_port": Field(kind=Port(), doc="The port of GET /metrics, for Prometheus; 0 takes a free one, or off."),
     },
 )
 
@@ -201,6 +274,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     blobs: Backend = Backend(kind="filesystem")
     synchronous: str = "normal"
     front: Front = Front()
+    management: Served = Served()
     retention: Retention = Retention()
     machine: Machine = Machine()
     guards: Guards = Guards()
@@ -221,6 +295,7 @@ SETTINGS: Mapping[str, Field] = {
         doc="What a commit to SQLite survives: the death of every process, or (full, slower) a power cut as well.",
     ),
     "front": Field(kind=FRONT, doc="The front API."),
+    "management": Field(kind=MANAGEMENT, doc="The management API."),
     "retention": Field(kind=RETENTION, doc="How long things are kept."),
     "machine": Field(kind=MACHINE, doc="What this machine offers."),
     "guards": Field(kind=GUARDS, doc="Bounds of one flow."),

@@ -112,6 +112,7 @@ class Claims:
             return LOOK_AGAIN_S
         again_s, passed_s = LOOK_AGAIN_S, now_s - self._looked_at_s
         self.tripped = self.short = False
+        self._say_unserved()
         for registered in self._in_turn():
             due_s = self._waiting.get(registered.module.name)
             if due_s is None:
@@ -192,6 +193,15 @@ class Claims:
             return False
         self._say(f"check {revision.module.name}", "")
         return True
+
+    def _say_unserved(self) -> None:
+        """Jobs wait that no executor here can run: perhaps another dispatcher does, and perhaps none."""
+        for registered in self._registered:
+            module = registered.module
+            away = module.name in self._waiting and module.provider not in self._executors
+            have = ", ".join(self._executors) or "none"
+            why = f"module {module.name} is held: it is for the provider '{module.provider}', and here is {have}"
+            self._say(f"provider {module.name}", why if away else "")
 
     def _low_on_disk(self) -> bool:
         spare = self._spare()

@@ -66,7 +66,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
 
 
-def _this_host() -> str:
+def this_host() -> str:
     """The machine, its boot, and which of its folders are seen: where all agree, a lock file means the same."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{socket.gethostname()}:{boot}:{Path('/proc/self/ns/mnt').readlink()}"
@@ -162,7 +162,7 @@ class Dispatcher:
         me = Owner(
             id=self.id,
             scope=",".join(sorted(e.guarantees.scope for e in executors.values())),
-            host=_this_host(),
+            host=this_host(),
             pid=os.getpid(),
             lock=str(self._lock.path),
         )

@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 from ion.config.settings import Front
 from ion.errors import InvalidError
 from ion.gateway.guard import too_large
-from ion.gateway.spool import batches, full, in_thread
 from ion.management.root_files import RootFile, check_name
+from ion.management.spool import batches, full, in_thread
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

@@ -30,8 +30,8 @@ from ion.gateway.backlog import Backlog
 from ion.gateway.form import read_form
 from ion.gateway.guard import admit_request, metered, too_large
 from ion.gateway.limits import bind_host
-from ion.gateway.spool import Spool, save
 from ion.management.events import Raised, RootEvent, RootFile, raise_event, require_hearer
+from ion.management.spool import Spool, save
 from ion.model.record import Context, Kind
 from ion.ports.blobs import Blobs
 from ion.ports.ledger import Ledger

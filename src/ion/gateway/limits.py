@@ -4,13 +4,9 @@ Without tokens anyone who reaches the port may raise events, so it is bound to t
 in a browser could reach it; requests that a foreign page made are told by their `Origin` and refused (see guard.py).
 """
 
-import ipaddress
-
+from ion.config.addresses import EVERYWHERE, LOOPBACK, is_loopback
 from ion.config.settings import Front
 from ion.errors import InvalidError
-
-LOOPBACK = "127.0.0.1"
-EVERYWHERE = "0.0.0.0"  # noqa: S104  chosen only with tokens, or by `open: true`
 
 
 def bind_host(settings: Front) -> str:
@@ -29,13 +25,3 @@ def bind_host(settings: Front) -> str:
             "`front: {open: true}` if that is meant"
         )
     return host
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name stands for this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

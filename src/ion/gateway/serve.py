@@ -46,23 +46,29 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 @contextlib.contextmanager
-def bound(host: str, port: int) -> Generator[socket.socket]:
+def bound(host: str, port: int, what: str = "the front API", key: str = "front.port") -> Generator[socket.socket]:
     """A socket bound and listening already, so that a client who was told the port is never refused; 0: a free one.
+
+    Args:
+        host: The address.
+        port: The port.
+        what: Who listens there, for messages.
+        key: The setting that names the port, for messages.
 
     Raises:
         UnavailableError: the address cannot be bound; says why.
     """
-    listening = _bound(host, port)
+    listening = _bound(host, port, what, key)
     with listening:
         yield listening
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, what: str, key: str) -> socket.socket:
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, number)
     except OSError as error:
-        raise UnavailableError(f"the front API cannot use the address {host}: {error.strerror}") from error
+        raise UnavailableError(f"{what} cannot use the address {host}: {error.strerror}") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
@@ -71,7 +77,7 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise UnavailableError(
-            f"the front API cannot listen on {host}:{port}: {error.strerror}; choose another with `front.port`"
+            f"{what} cannot listen on {host}:{port}: {error.strerror}; choose another with `{key}`"
         ) from error
     return listening
 

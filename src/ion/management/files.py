@@ -1,20 +1,17 @@
-"""The files of a job, for people: what they are, links to open them by, and the folder that the module saw."""
+"""The files of a job, for people: what they are, and links to open them by."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import unquote
 
 import msgspec
 
-from ion.errors import ConflictError, NotFoundError, UnavailableError
-from ion.handler.reading import sha256
+from ion.errors import NotFoundError
 from ion.management.jobs import results_of
 from ion.model.event import FileRef
 from ion.model.job import Job
 from ion.model.module import Revision
 from ion.model.record import Kind, Record
 from ion.ports.blobs import Blobs
-from ion.ports.executor import Assignment, Handler
 from ion.ports.ledger import Ledger
 
 LINK_TTL_S = 3600.0
@@ -53,6 +50,9 @@ async def blob_of(job: Job, role: str, path: str, blobs: Blobs) -> str:
     """
     if role == "data" and job.event.dataref:
         return job.event.dataref
+    for ref in job.event.files if role == "in" else ():  # without a look at the results
+        if ref.path == path:
+            return ref.blob
     for known, ref in await _refs(job, blobs):
         if (known, ref.path) == (role, path):
             return ref.blob
@@ -62,41 +62,6 @@ async def blob_of(job: Job, role: str, path: str, blobs: Blobs) -> str:
 async def _shown(role: str, ref: FileRef, blobs: Blobs, ttl_s: float) -> JobFile:
     link = await _link(ref.blob, blobs, ttl_s)
     return JobFile(role=role, path=ref.path, size=ref.size, sha256=ref.sha256, uri=blobs.uri(ref.blob), link=link or "")
-
-
-async def pull(job: Job, folder: Path, *, ledger: Ledger, blobs: Blobs, handler: Handler, outputs: bool) -> Path:
-    """Makes `folder`, which must not exist, the directory that the job's module sees, with copies of its files.
-
-    With `outputs`, what the job left is in `out/data`.
-
-    Raises:
-        ExistsError: the folder is there. NotFoundError: a file, or the module, is gone. ConflictError: outputs are
-            asked for and there are none.
-    """
-    results = await results_of(job, blobs) if outputs else None
-    if outputs and results is None:
-        raise ConflictError(f"job {job.id} is {job.state} and has left nothing: pull it without its outputs")
-    revision = await revision_of(job, ledger)
-    workspace = await handler.prepare(Assignment(job=job, revision=revision), folder)
-    linked = set(workspace.linked)
-    for ref in job.event.files:
-        place = folder / "in/data" / ref.path
-        if place in linked:  # the store's own file, which nobody may change
-            place.unlink()
-            await blobs.get(ref.blob, place, private=True)
-    for ref in results.files if results else ():
-        place = folder / "out/data" / ref.path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        await blobs.get(ref.blob, place, private=True)
-        await _verify(ref, place)
-    return folder
-
-
-async def _verify(ref: FileRef, place: Path) -> None:
-    if (came := await sha256(str(place), ref.size, ref.path)) != ref.sha256:
-        raise UnavailableError(
-            f"the file '{ref.path}' is not what the job left: its sha256 is {came}, where {ref.sha256} was committed"
-        )
 
 
 async def revision_of(job: Job, ledger: Ledger) -> Revision:

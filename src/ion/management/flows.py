@@ -22,11 +22,19 @@ SHORT = 8
 PRIORITY_MOST = 1000
 
 
+class ModuleTally(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs of one module stand in each state."""
+
+    module: str
+    states: Mapping[State, int]
+
+
 class FlowState(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow and how many of its jobs stand in each state."""
+    """A flow and how many of its jobs stand in each state, in all and by module."""
 
     flow: Flow
     states: Mapping[State, int]
+    modules: tuple[ModuleTally, ...] = ()
 
     @property
     def open(self) -> int:
@@ -71,9 +79,13 @@ async def _beginning_with(ledger: Ledger, prefix: str) -> list[Flow]:
 async def state_of(ledger: Ledger, flow: Flow) -> FlowState:
     """How a flow stands."""
     states: dict[State, int] = {}
-    for (_, state), count in (await ledger.tally(flow.correlation_id)).items():
-        states[state] = states.get(state, 0) + count
-    return FlowState(flow=flow, states=states)
+    modules: dict[str, dict[State, int]] = {}
+    for (module, state), count in (await ledger.tally(flow.correlation_id)).items():
+        if count:
+            states[state] = states.get(state, 0) + count
+            modules.setdefault(module, {})[state] = count
+    tallies = tuple(ModuleTally(module=name, states=modules[name]) for name in sorted(modules))
+    return FlowState(flow=flow, states=states, modules=tallies)
 
 
 async def latest_flows(ledger: Ledger, most: int) -> AsyncIterator[FlowState]:

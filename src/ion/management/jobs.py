@@ -104,17 +104,32 @@ def stored_log(job: Job) -> str:
 async def read_log(job: Job, *, blobs: Blobs, work: Path | None, start: int = 0) -> AsyncIterator[bytes]:
     """The log of the job's last attempt from byte `start`, as far as it goes by now; nothing if there is none.
 
-    `work` is where attempts run on this host, if any do.
+    A negative `start` counts from the end, as far as there is so much. `work` is where attempts run on this host, if
+    any do.
 
     Raises:
         NotFoundError: it was stored, and removed since.
     """
+    start = await _position(job, start, blobs, work)
     if job.state is State.RUNNING:
         for chunk in _from_file(spooled_log(work, job.id, job.attempt) if work else None, start):
             yield chunk
     elif path := stored_log(job):
         async for chunk in blobs.read(path, start=start):
             yield chunk
+
+
+async def _position(job: Job, start: int, blobs: Blobs, work: Path | None) -> int:
+    """The byte that `start` means."""
+    if start >= 0:
+        return start
+    if job.state is not State.RUNNING:
+        path = stored_log(job)
+        return max(0, (await blobs.info(path)).size + start) if path else 0
+    file = spooled_log(work, job.id, job.attempt) if work else None
+    with contextlib.suppress(FileNotFoundError):
+        return max(0, file.stat().st_size + start) if file else 0
+    return 0
 
 
 def _from_file(file: Path | None, start: int) -> Iterator[bytes]:
@@ -132,9 +147,10 @@ async def follow_log(
 ) -> AsyncIterator[bytes]:
     """The log as it grows, over all attempts from the present one, until the job has ended.
 
-    `start` is the first byte of the present one's that is given.
+    `start` is the first byte of the present one's that is given, as in `read_log`.
     """
-    attempt, sent = (await ledger.get(job)).attempt, start
+    first = await ledger.get(job)
+    attempt, sent = first.attempt, await _position(first, start, blobs, work)
     async with ledger.listen(Changes.ANY) as news:
         while True:
             now = await ledger.get(job)

@@ -34,6 +34,7 @@ from ion.ports.ledger_data import (
     JobFilter,
     JobPage,
     LedgerGuarantees,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -42,6 +43,7 @@ from ion.ports.ledger_data import (
     Retry,
     Subscriber,
 )
+from ion.ports.ledger_history import HistoryLedger
 from ion.ports.ledger_keeping import KeepingLedger
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "Ledger",
     "LedgerGuarantees",
     "Listener",
+    "Load",
     "Open",
     "Outcome",
     "Owner",
@@ -81,8 +84,10 @@ class Listener(ABC):
         """
 
 
-class Ledger(KeepingLedger):
-    """See the module's text for what holds of every verb; what becomes of jobs after their end is in the base."""
+class Ledger(KeepingLedger, HistoryLedger):
+    """See the module's text for what holds of every verb; what becomes of jobs after their end is in one base, what
+    was done to modules and who asked for what in the other.
+    """
 
     @property
     @abstractmethod
@@ -205,6 +210,14 @@ class Ledger(KeepingLedger):
         """
 
     @abstractmethod
+    async def load(self, module: str, most: int) -> Load:
+        """The jobs of a module that wait, run, are committed, are dead or were cancelled, counted from indexes.
+
+        A state's jobs are counted up to `most` at least, and perhaps not beyond; so the oldest that waits is looked for
+        among as many of those that are claimed next. However many jobs there are, it takes no longer.
+        """
+
+    @abstractmethod
     async def overdue(self, most: int) -> Sequence[Job]:
         """Running jobs past their deadline."""
 
@@ -236,6 +249,10 @@ class Ledger(KeepingLedger):
         A removed owner (taken for dead) that beats again is added anew: what it owned it has lost. One that runs jobs
         without a row (a claim of its took effect after that) is among them with its id, their scope and a beat of 0.
         """
+
+    @abstractmethod
+    async def owners(self) -> Sequence[Owner]:
+        """Every owner that has a row, by id, with its beat; changes nothing. One that died may be among them still."""
 
     @abstractmethod
     async def retire(self, owner: str) -> None:

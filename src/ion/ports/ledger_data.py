@@ -164,6 +164,15 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.waiting + self.running + self.committed
 
 
+class Load(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many jobs of a module stand in each state, but for those that went well, and since when the oldest of those
+    that wait does so, in seconds (None: none waits).
+    """
+
+    jobs: dict[State, int] = {}
+    oldest_s: float | None = None
+
+
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which jobs `query` gives; every field narrows. `id_prefix` is the beginning of an id, as people type it."""
 

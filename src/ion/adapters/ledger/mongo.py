@@ -21,6 +21,7 @@ from ion.adapters.ledger import (
     mongo_queries,
     mongo_registry,
 )
+from ion.adapters.ledger.mongo_history import MongoHistory
 from ion.adapters.ledger.mongo_keeping import MongoKeeping
 from ion.adapters.ledger.verbs import AFTER_CANCEL, AFTER_CONTROL, AFTER_SETTLE, check_admissible
 from ion.adapters.mongo.database import MongoDatabase
@@ -37,6 +38,7 @@ from ion.ports.ledger import (
     Ledger,
     LedgerGuarantees,
     Listener,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -48,7 +50,7 @@ _NONE = Changes(0)
 _REVISIONS_KEPT = 500
 
 
-class MongoLedger(MongoKeeping, Ledger):
+class MongoLedger(MongoKeeping, MongoHistory, Ledger):
     """A ledger in a database that somebody else opens and closes, so that documents can share it.
 
     Args:
@@ -151,6 +153,9 @@ class MongoLedger(MongoKeeping, Ledger):
     async def waiting(self) -> dict[str, float | None]:
         return await mongo_queries.waiting(self._database, self._database.now())
 
+    async def load(self, module: str, most: int) -> Load:
+        return await mongo_queries.load(self._database, module, most, self._database.now())
+
     async def overdue(self, most: int) -> Sequence[Job]:
         return await mongo_owners.overdue(self._database, most, self._database.now())
 
@@ -173,6 +178,9 @@ class MongoLedger(MongoKeeping, Ledger):
         freed = await mongo_owners.disown_strays(self._database, known)
         self._database.announce(Changes.COMMITTED if freed else _NONE)
         return (*owners, *await mongo_owners.stray_owners(self._database, known))
+
+    async def owners(self) -> Sequence[Owner]:
+        return await mongo_registry.owners(self._database)
 
     async def retire(self, owner: str) -> None:
         freed = await mongo_owners.retire(self._database, owner)

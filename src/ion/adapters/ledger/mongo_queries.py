@@ -11,11 +11,12 @@ from heapq import merge
 from typing import Any, NamedTuple
 
 from ion.adapters.ledger.mongo_rows import DUE, LATER, PLACES, STATES, WITHHELD, job_of
+from ion.adapters.ledger.verbs import load_of
 from ion.adapters.mongo.database import Document, MongoDatabase
 from ion.adapters.mongo.schema import BY_EVENT, BY_MODULE, BY_SEQ, IN_FLOW, IN_PLACE, JOBS, LINES, Index
 from ion.errors import InvalidError, NotFoundError
-from ion.model.job import Job
-from ion.ports.ledger import JobFilter, JobPage
+from ion.model.job import Job, State
+from ion.ports.ledger import JobFilter, JobPage, Load
 
 _STEP = 500
 _PREFIX_LEAST = 4
@@ -105,6 +106,33 @@ def _matches(which: JobFilter, document: Document) -> bool:
         and which.owner in ("", document["owner"])
         and (not which.states or STATES[document["place"]] in which.states)
     )
+
+
+_LOADED = (State.WAITING, State.RUNNING, State.COMMITTED, State.DEAD, State.CANCELLED)
+
+
+async def load(database: MongoDatabase, module: str, most: int, now: float) -> Load:
+    """A module's jobs by state; see `Ledger.load`."""
+    places = [place for state in _LOADED for place in PLACES[state]]
+    counts = await asyncio.gather(*(_counted(database, module, place, most) for place in places))
+    jobs: dict[State, int] = {}
+    for place, (count, _) in zip(places, counts, strict=True):
+        jobs[STATES[place]] = jobs.get(STATES[place], 0) + count
+    waiting = PLACES[State.WAITING]
+    return load_of(jobs, [at for place, (_, at) in zip(places, counts, strict=True) if place in waiting], now)
+
+
+async def _counted(database: MongoDatabase, module: str, place: str, most: int) -> tuple[int, float | None]:
+    """How many of a module's jobs stand in a place, up to `most`, and when the first of them was admitted."""
+    groups = await database.aggregate(
+        JOBS,
+        [
+            {"$match": {"module": module, "place": place}},
+            {"$limit": most},
+            {"$group": {"_id": None, "jobs": {"$sum": 1}, "oldest": {"$min": "$admitted_at"}}},
+        ],
+    )
+    return (groups[0]["jobs"], groups[0]["oldest"]) if groups else (0, None)
 
 
 async def waiting(database: MongoDatabase, now: float) -> dict[str, float | None]:

@@ -4,12 +4,12 @@ The registered modules stand in one document, so that several change together or
 change, are written before the document that names them. Health is counted beside it, where it disturbs nobody.
 """
 
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from ion.adapters.ledger.history import APPLIED, REMOVED
 from ion.adapters.ledger.rows import text
 from ion.adapters.mongo.database import Document, MongoDatabase
 from ion.adapters.mongo.schema import ACTIONS, HEALTH, MODULES, OWNERS, REVISIONS
@@ -26,7 +26,8 @@ _revision = msgspec.json.Decoder(Revision)
 
 async def note_action(database: MongoDatabase, actor: str, action: str, subject: str, now: float) -> None:
     """Keeps who did what."""
-    entry = {"_id": uuid.uuid4().hex, "at": now, "actor": actor, "action": action, "subject": subject}
+    seq = database.next_place()
+    entry = {"_id": seq, "seq": seq, "at": now, "actor": actor, "action": action, "subject": subject}
     await database.insert(ACTIONS, [entry])
 
 
@@ -65,13 +66,23 @@ async def apply(database: MongoDatabase, revisions: Sequence[Revision], actor: s
     known = await registry(database)
     fresh = decide({entry["name"]: dict(entry) for entry in known["modules"]})
     await database.insert(
-        REVISIONS, [{"_id": _revision_key(one.module.name, one.id), "body": text(one)} for one in fresh]
+        REVISIONS,
+        [
+            {
+                "_id": _revision_key(one.module.name, one.id),
+                "seq": database.next_place(),
+                "at": now,
+                "actor": actor,
+                "body": text(one),
+            }
+            for one in fresh
+        ],
     )
     changed: list[Revision] = await _change(database, decide)
     for revision in changed:
         if entry_of(known, revision.module.name) is None:  # what went wrong before it was removed is forgotten
             await _forget_health(database, revision.module.name)
-        await note_action(database, actor, f"apply {revision.id}", revision.module.name, now)
+        await note_action(database, actor, APPLIED + revision.id, revision.module.name, now)
     return tuple(dict.fromkeys(revision.module.name for revision in changed))
 
 
@@ -100,7 +111,7 @@ async def remove(database: MongoDatabase, module: str, actor: str, now: float) -
     if not await _change(database, lambda entries: entries.pop(module, None)):
         return False
     await _forget_health(database, module)
-    await note_action(database, actor, "remove", module, now)
+    await note_action(database, actor, REMOVED, module, now)
     return True
 
 
@@ -186,13 +197,18 @@ async def note_failure(
 
 async def beat(database: MongoDatabase, owner: Owner) -> Sequence[Owner]:
     """Adds the owner or raises its beat; all owners. See `Ledger.beat`."""
-    owners = database.collection(OWNERS)
+    rows = database.collection(OWNERS)
     body = text(owner)
     raised = await database.call(
-        lambda: owners.update_one({"_id": owner.id}, {"$inc": {"beat": 1}, "$set": {"body": body}})
+        lambda: rows.update_one({"_id": owner.id}, {"$inc": {"beat": 1}, "$set": {"body": body}})
     )
     if not raised.matched_count:
         await database.insert(OWNERS, [{"_id": owner.id, "beat": owner.beat + 1, "body": body}])
+    return await owners(database)
+
+
+async def owners(database: MongoDatabase) -> Sequence[Owner]:
+    """See `Ledger.owners`."""
     found = sorted(await database.find(OWNERS, {}), key=lambda document: str(document["_id"]))
     return tuple(msgspec.structs.replace(_owner.decode(document["body"]), beat=document["beat"]) for document in found)
 

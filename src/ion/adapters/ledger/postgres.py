@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ion.adapters.ledger import postgres_queries
+from ion.adapters.ledger.postgres_history import PostgresHistory
 from ion.adapters.ledger.postgres_keeping import PostgresKeeping
 from ion.adapters.ledger.postgres_registry import PostgresRegistry
 from ion.adapters.ledger.postgres_rows import JOB, admissions, decisions, note_text
@@ -36,6 +37,7 @@ from ion.ports.ledger import (
     Ledger,
     LedgerGuarantees,
     Listener,
+    Load,
     Open,
     Outcome,
     Retry,
@@ -44,7 +46,7 @@ from ion.ports.ledger import (
 _WAVE = 2000
 
 
-class PostgresLedger(PostgresKeeping, PostgresRegistry, Ledger):
+class PostgresLedger(PostgresKeeping, PostgresRegistry, PostgresHistory, Ledger):
     """A ledger in a schema that somebody else opens and closes, so that the documents can share it.
 
     Args:
@@ -203,6 +205,9 @@ class PostgresLedger(PostgresKeeping, PostgresRegistry, Ledger):
 
     async def waiting(self) -> dict[str, float | None]:
         return dict(await self._database.run("SELECT * FROM waiting(%s)", (self._clock,)))
+
+    async def load(self, module: str, most: int) -> Load:
+        return await postgres_queries.load(self._database, module, most, (await self.now()).timestamp())
 
     async def overdue(self, most: int) -> Sequence[Job]:
         return await self._jobs(

@@ -10,10 +10,11 @@ from typing import Any
 
 from ion.adapters.ledger.postgres_rows import JOB
 from ion.adapters.ledger.rows import job_from
+from ion.adapters.ledger.verbs import load_of
 from ion.adapters.postgres.database import Postgres, Row
 from ion.errors import InvalidError, NotFoundError
 from ion.model.job import Job, State
-from ion.ports.ledger import Control, Flow, JobFilter, JobPage, Open
+from ion.ports.ledger import Control, Flow, JobFilter, JobPage, Load, Open
 
 _STEP = 2000
 _PREFIX_LEAST = 4
@@ -104,6 +105,36 @@ def _values(which: JobFilter) -> dict[str, Any]:
         "owner": which.owner,
         "states": [state.value for state in which.states],
     }
+
+
+_LOADED = (
+    ("waiting", "state = 'waiting' AND ready"),
+    ("waiting", "state = 'waiting' AND NOT ready AND hold = ''"),
+    ("waiting", "state = 'waiting' AND hold <> ''"),
+    ("dead", "state = 'dead'"),
+    ("cancelled", "state = 'cancelled'"),
+)
+_FEW = "SELECT '{0}', count(*), NULL::float8 FROM (SELECT module FROM jobs WHERE state = '{0}' LIMIT %(most)s) AS few"
+_LOAD = " UNION ALL ".join(
+    [
+        f"SELECT '{state}', count(*), min(admitted_at) FROM (SELECT admitted_at FROM jobs"  # noqa: S608  our own constants
+        f" WHERE module = %(module)s AND {condition} LIMIT %(most)s) AS few"
+        for state, condition in _LOADED
+    ]
+    + [f"{_FEW.format(state)} WHERE module = %(module)s" for state in ("running", "committed")]
+)
+
+
+async def load(database: Postgres, module: str, most: int, now: float) -> Load:
+    """A module's jobs by state; see `Ledger.load`. Those that run or are committed, few at any time, are found among
+    those of all modules.
+    """
+    jobs: dict[State, int] = {}
+    admitted = []
+    for state, count, at in await database.run(_LOAD, {"module": module, "most": most}):
+        jobs[State(state)] = jobs.get(State(state), 0) + count
+        admitted.append(at if state == State.WAITING else None)
+    return load_of(jobs, admitted, now)
 
 
 async def open_jobs(database: Postgres, flow: str) -> Open:

@@ -6,7 +6,7 @@ import msgspec
 
 from ion.adapters.ledger.postgres_verbs import PostgresVerbs
 from ion.adapters.ledger.rows import text
-from ion.adapters.postgres.database import Postgres
+from ion.adapters.postgres.database import Postgres, Row
 from ion.errors import ConflictError, NotFoundError
 from ion.model.module import Revision
 from ion.ports.ledger import Changes, Health, Owner, Registered, Subscriber
@@ -32,9 +32,12 @@ class PostgresRegistry(PostgresVerbs):
         rows = await self._database.run("SELECT body, beats FROM beat(%s, %s, %s)", (owner.id, owner.beat, text(owner)))
         freed = await self._value("SELECT disown_strays(%s)", _STRAYS)
         self._tell(Changes.COMMITTED if freed else None)
-        known = [msgspec.structs.replace(_owner.decode(body), beat=count) for body, count in rows]
+        known = _owners(rows)
         strays = await self._database.run("SELECT stray, of_scope FROM strays()")
         return (*known, *(Owner(id=key, scope=scope, host="", pid=0) for key, scope in strays))
+
+    async def owners(self) -> Sequence[Owner]:
+        return _owners(await self._database.run("SELECT body, beat FROM owners ORDER BY id"))
 
     async def retire(self, owner: str) -> None:
         await self._disown(owner)
@@ -103,6 +106,10 @@ class PostgresRegistry(PostgresVerbs):
         if not await self._value("SELECT pause_module(%s, %s, %s, %s)", module, paused, actor, self._clock):
             raise NotFoundError(f"there is no module {module}; apply its pipeline first")
         self._tell(Changes.REGISTRY if paused else Changes.REGISTRY | Changes.DUE)
+
+
+def _owners(rows: Sequence[Row]) -> list[Owner]:
+    return [msgspec.structs.replace(_owner.decode(body), beat=count) for body, count in rows]
 
 
 def _by_type(modules: Sequence[Registered]) -> Mapping[str, Sequence[Subscriber]]:

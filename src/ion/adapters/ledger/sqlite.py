@@ -18,6 +18,7 @@ from ion.adapters.ledger import (
     sqlite_queries,
     sqlite_registry,
 )
+from ion.adapters.ledger.sqlite_history import SqliteHistory
 from ion.adapters.ledger.sqlite_keeping import SqliteKeeping
 from ion.adapters.ledger.verbs import AFTER_CANCEL, AFTER_CONTROL, AFTER_SETTLE, check_admissible
 from ion.adapters.sqlite.database import Database
@@ -34,6 +35,7 @@ from ion.ports.ledger import (
     Ledger,
     LedgerGuarantees,
     Listener,
+    Load,
     Open,
     Outcome,
     Owner,
@@ -46,7 +48,7 @@ _FLOW_PAGE = 200
 _REVISIONS_KEPT = 500
 
 
-class SqliteLedger(SqliteKeeping, Ledger):
+class SqliteLedger(SqliteKeeping, SqliteHistory, Ledger):
     """A ledger in a database that somebody else opens and closes, so that bus and documents can share it.
 
     Args:
@@ -171,6 +173,10 @@ class SqliteLedger(SqliteKeeping, Ledger):
         now = self._database.now()
         return self._database.read(lambda db: sqlite_queries.waiting(db, now))
 
+    async def load(self, module: str, most: int) -> Load:
+        now = self._database.now()
+        return self._database.read(lambda db: sqlite_queries.load(db, module, most, now))
+
     async def overdue(self, most: int) -> Sequence[Job]:
         now = self._database.now()
         return self._database.read(lambda db: sqlite_queries.overdue(db, most, now))
@@ -198,6 +204,9 @@ class SqliteLedger(SqliteKeeping, Ledger):
             wakes=lambda done: Changes.COMMITTED if done[1] else _NONE,
         )
         return owners
+
+    async def owners(self) -> Sequence[Owner]:
+        return self._database.read(sqlite_registry.owners)
 
     async def retire(self, owner: str) -> None:
         await self._database.write(

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ion.adapters.ledger.rows import SELECT, job_from
 from ion.adapters.ledger.sqlite_jobs import jobs_of
+from ion.adapters.ledger.verbs import load_of
 from ion.errors import InvalidError, NotFoundError
 from ion.model.job import Job, State
-from ion.ports.ledger import JobFilter, JobPage
+from ion.ports.ledger import JobFilter, JobPage, Load
 
 _STEP = 500
 _PREFIX_LEAST = 4
@@ -142,6 +143,33 @@ def _modules_in(connection: sqlite3.Connection, index: str, condition: str) -> l
         " SELECT module FROM leap WHERE module IS NOT NULL"
     )
     return [module for (module,) in rows]
+
+
+_WAITING = (("jobs_due", "ready = 1"), ("jobs_later", "ready = 0 AND hold = ''"), ("jobs_held", "hold <> ''"))
+_LOST = "AND state IN ('dead', 'cancelled')"  # as the index has it
+_ELSE = {State.RUNNING: ("jobs_running", ""), State.DEAD: ("jobs_lost", _LOST), State.CANCELLED: ("jobs_lost", _LOST)}
+
+
+def load(connection: sqlite3.Connection, module: str, most: int, now: float) -> Load:
+    """A module's jobs by state; see `Ledger.load`. Committed ones, few at any time, are found among those of all."""
+
+    def counted(index: str, condition: str) -> tuple[int, float | None]:
+        counts: tuple[int, float | None] = connection.execute(
+            f"SELECT count(*), min(admitted_at) FROM (SELECT admitted_at FROM jobs INDEXED BY {index}"  # noqa: S608  our own constants
+            f" WHERE module = ? AND {condition} LIMIT ?)",
+            (module, most),
+        ).fetchone()
+        return counts
+
+    waiting = [counted(index, f"state = 'waiting' AND {condition}") for index, condition in _WAITING]
+    jobs = {State.WAITING: sum(count for count, _ in waiting)}
+    jobs |= {state: counted(index, f"state = '{state}' {also}")[0] for state, (index, also) in _ELSE.items()}
+    (jobs[State.COMMITTED],) = connection.execute(
+        "SELECT count(*) FROM (SELECT module FROM jobs INDEXED BY jobs_committed WHERE state = 'committed' LIMIT ?)"
+        " WHERE module = ?",
+        (most, module),
+    ).fetchone()
+    return load_of(jobs, [at for _, at in waiting], now)
 
 
 def overdue(connection: sqlite3.Connection, most: int, now: float) -> Sequence[Job]:

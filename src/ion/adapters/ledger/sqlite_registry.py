@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ion.adapters.ledger.history import APPLIED, REMOVED
 from ion.adapters.ledger.rows import text
 from ion.adapters.ledger.sqlite_jobs import disown_committed
 from ion.errors import ConflictError, NotFoundError
@@ -57,7 +58,7 @@ def _apply_one(connection: sqlite3.Connection, revision: Revision, actor: str, n
         " ON CONFLICT DO UPDATE SET revision = excluded.revision",
         (module.name, module.pipeline, revision.id),
     )
-    note_action(connection, actor, f"apply {revision.id}", module.name, now)
+    note_action(connection, actor, APPLIED + revision.id, module.name, now)
     return True
 
 
@@ -66,7 +67,7 @@ def remove(connection: sqlite3.Connection, module: str, actor: str, now: float) 
     if not connection.execute("DELETE FROM modules WHERE name = ?", (module,)).rowcount:
         return False
     connection.execute("UPDATE registry SET version = version + 1")
-    note_action(connection, actor, "remove", module, now)
+    note_action(connection, actor, REMOVED, module, now)
     return True
 
 
@@ -117,13 +118,18 @@ def beat(connection: sqlite3.Connection, owner: Owner) -> Sequence[Owner]:
         " ON CONFLICT DO UPDATE SET beat = owners.beat + 1, body = excluded.body",
         (owner.id, owner.beat + 1, text(owner)),
     )
-    rows = connection.execute("SELECT body, beat FROM owners ORDER BY id")
-    known = [msgspec.structs.replace(_owner.decode(body), beat=count) for body, count in rows]
+    known = owners(connection)
     strays = connection.execute(
         "SELECT owner, max(scope) FROM jobs INDEXED BY jobs_running WHERE state = 'running'"
         " AND owner NOT IN (SELECT id FROM owners) GROUP BY owner ORDER BY owner"
     )
     return (*known, *(Owner(id=key, scope=scope, host="", pid=0) for key, scope in strays))
+
+
+def owners(connection: sqlite3.Connection) -> Sequence[Owner]:
+    """See `Ledger.owners`."""
+    rows = connection.execute("SELECT body, beat FROM owners ORDER BY id")
+    return [msgspec.structs.replace(_owner.decode(body), beat=count) for body, count in rows]
 
 
 def retire(connection: sqlite3.Connection, owner: str) -> bool:

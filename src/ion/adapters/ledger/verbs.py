@@ -1,10 +1,10 @@
 """What the verbs of every ledger decide alike, whatever they are stored in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ion.errors import InvalidError
 from ion.model.job import Hold, Job, State
-from ion.ports.ledger import Bury, Cancel, Changes, Control, GiveBack, Outcome, Retry
+from ion.ports.ledger import Bury, Cancel, Changes, Control, GiveBack, Load, Outcome, Retry
 
 ADMISSION = "admission"
 """The actor of the first line of every history."""
@@ -28,6 +28,15 @@ AFTER_CONTROL = {
     Control.CANCELLED: Changes.REGISTRY | Changes.ENDED | Changes.CANCEL,
 }
 """Which news a controlled flow makes, by its new control."""
+
+
+def load_of(jobs: Mapping[State, int], admitted: Iterable[float | None], now: float) -> Load:
+    """The load that these counts, zeros among them, and the times of waiting jobs make; None for a time is none."""
+    known = [at for at in admitted if at is not None]
+    return Load(
+        jobs={state: count for state, count in jobs.items() if count},
+        oldest_s=max(0.0, now - min(known)) if known else None,
+    )
 
 
 def check_admissible(jobs: Sequence[Job]) -> None:

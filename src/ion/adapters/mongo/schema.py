@@ -10,17 +10,20 @@ from typing import Any
 
 from ion.errors import UnsupportedError
 
-VERSION = 1
+VERSION = 2
 
 JOBS, FLOWS, RECORDS, PARTS = "jobs", "flows", "records", "parts"
 MODULES, HEALTH, REVISIONS, LINES = "registry", "health", "revisions", "lines"
 OWNERS, RESERVATIONS, ACTIONS, NEWS, META = "owners", "reservations", "actions", "news", "meta"
+TRAIL = "trail"
 
 SHARD_KEYS: dict[str, str] = {
     JOBS: "shard",
     RECORDS: "correlation_id",
     PARTS: "correlation_id",
-    **dict.fromkeys((FLOWS, MODULES, HEALTH, REVISIONS, LINES, OWNERS, RESERVATIONS, ACTIONS, NEWS, META), "_id"),
+    **dict.fromkeys(
+        (FLOWS, MODULES, HEALTH, REVISIONS, LINES, OWNERS, RESERVATIONS, ACTIONS, NEWS, META, TRAIL), "_id"
+    ),
 }
 """The field by which each collection is spread; every write names its value."""
 
@@ -31,12 +34,15 @@ BY_FLOW = (("flow", 1), ("place", 1), ("module", 1))
 IN_FLOW = (("flow", 1), ("seq", 1))
 BY_EVENT = (("event_id", 1), ("seq", 1))
 BY_SEQ = (("seq", 1),)
+IN_TRAIL = (("at", 1), ("seq", 1))
 
 Index = tuple[tuple[str, int], ...]
 
 INDEXES: dict[str, tuple[Index, ...]] = {
     JOBS: (BY_MODULE, BY_OWNER, IN_PLACE, BY_FLOW, IN_FLOW, BY_EVENT, BY_SEQ),
     FLOWS: (BY_SEQ,),
+    ACTIONS: ((("subject", 1),),),
+    TRAIL: (IN_TRAIL,),
     RECORDS: (
         (("correlation_id", 1), ("seq", 1)),
         BY_EVENT,

@@ -15,6 +15,7 @@ from ion.adapters.postgres import (
     schema_claims,
     schema_documents,
     schema_flows,
+    schema_history,
     schema_jobs,
     schema_keeping,
     schema_registry,
@@ -34,6 +35,7 @@ MIGRATIONS: tuple[str, ...] = (
     + schema_keeping.SCHEMA
     + schema_registry.SCHEMA,
     _KEPT,
+    schema_history.SCHEMA,
 )
 OLDEST = 130000
 _LOCK = 0x10A0_0000_0000

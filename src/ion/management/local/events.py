@@ -44,9 +44,9 @@ class LocalEvents(EventVerbs):
             raise InvalidError("give the type of the events and the name of a subscription")
         found = await (self._take if take else self._look)(event_type, group, timeout_s)
         if found is None:
+            within_it = f"{timeout_s:g}s" if timeout_s >= 1 else f"{timeout_s * 1000:g}ms"
             raise NotFoundError(
-                f"no event of type '{event_type}' came for the subscription '{group}' within {timeout_s:g} s; "
-                "wait longer?"
+                f"no event of type '{event_type}' came for the subscription '{group}' within {within_it}; wait longer?"
             )
         return found
 

@@ -58,7 +58,7 @@ class LocalJobs(JobVerbs):
         return msgspec.structs.replace(which, correlation_id=await self._site.flow_id(which.correlation_id))
 
     async def log(self, *, job: str, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:
-        within("the first byte of a log", start, 0, LOG_MOST)
+        within("the first byte of a log", start, -LOG_MOST, LOG_MOST)
         found = await find_job(self._ledger, job)
         work = self._site.work
         if follow:

@@ -1,15 +1,16 @@
 """All groups in one hand."""
 
-import importlib
 from pathlib import Path
-from typing import Any
 
 from ion.dispatcher.service import Stores
 from ion.management.local.bus import LocalBus
 from ion.management.local.events import LocalEvents
+from ion.management.local.findings import LocalFindings
 from ion.management.local.flows import LocalFlows
 from ion.management.local.jobs import LocalJobs
 from ion.management.local.letters import LocalLetters
+from ion.management.local.modules import LocalModules
+from ion.management.local.server import LocalServer
 from ion.management.local.site import Site
 from ion.management.verbs import (
     BusVerbs,
@@ -30,10 +31,9 @@ class LocalManagement(Management):
 
     def __init__(self, stores: Stores, *, actor: str, work: Path | None, retention: Retention, place: str) -> None:
         site = Site(stores=stores, actor=actor, work=work, retention=retention, place=place)
-        self._site = site
         self._jobs, self._letters, self._flows = LocalJobs(site), LocalLetters(site), LocalFlows(site)
         self._events, self._bus = LocalEvents(site), LocalBus(site)
-        self._later: dict[str, Any] = {}
+        self._modules, self._findings, self._server = LocalModules(site), LocalFindings(site), LocalServer(site)
 
     @property
     def jobs(self) -> JobVerbs:
@@ -49,8 +49,7 @@ class LocalManagement(Management):
 
     @property
     def modules(self) -> ModuleVerbs:
-        found: ModuleVerbs = self._plugged("modules", "LocalModules")
-        return found
+        return self._modules
 
     @property
     def events(self) -> EventVerbs:
@@ -62,16 +61,8 @@ class LocalManagement(Management):
 
     @property
     def findings(self) -> FindingVerbs:
-        found: FindingVerbs = self._plugged("findings", "LocalFindings")
-        return found
+        return self._findings
 
     @property
     def server(self) -> ServerVerbs:
-        found: ServerVerbs = self._plugged("server", "LocalServer")
-        return found
-
-    def _plugged(self, module: str, name: str) -> Any:
-        """Until they are all here; each is made for a `Site`."""
-        if module not in self._later:
-            self._later[module] = getattr(importlib.import_module(f"ion.management.local.{module}"), name)(self._site)
-        return self._later[module]
+        return self._server

@@ -65,8 +65,9 @@ class JobVerbs(ABC):
 
     @abstractmethod
     def log(self, *, job: str, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:
-        """The log of the last attempt from byte `start`; with `follow` as it grows, over all further attempts, until
-        the job has ended. Raises NotFoundError: it was stored, and removed since.
+        """The log of the last attempt from byte `start` (a negative one counts from the end); with `follow` as it
+        grows, over all further attempts, until the job has ended. Raises NotFoundError: it was stored, and removed
+        since.
         """
 
     @abstractmethod
@@ -75,7 +76,9 @@ class JobVerbs(ABC):
 
     @abstractmethod
     def read(self, *, job: str, role: str, path: str) -> AsyncIterator[bytes]:
-        """The content of one of those files, named by its role (in, out, log) and path. Raises NotFoundError."""
+        """The content of one of those files, named by its role (in, out, log) and path; the role `data` is the data of
+        the job's event, where a row could not hold it. Raises NotFoundError.
+        """
 
     @abstractmethod
     async def work(self, *, job: str) -> JobWork:

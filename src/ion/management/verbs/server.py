@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -30,10 +31,15 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
     role: str = ""
 
 
-class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """A look at everything that is alive: modules with their jobs, dispatchers, the newest failures in a line each.
+COUNTED_MOST: Final = 2000
+"""So many jobs of one module and state are counted: a figure that reaches this means so many or more."""
 
-    `unreleased` counts committed jobs, `oldest_unreleased_s` is the age of the oldest.
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """A look at everything that is alive: modules with their jobs, and the dispatchers.
+
+    `open` and `dead` are sums over the modules; `unreleased` counts committed jobs, those of gateways too, and
+    `oldest_unreleased_s` is the age of the oldest.
     """
 
     now: datetime

@@ -14,11 +14,18 @@ from ion.testing.conformance.ledger_admission import AdmissionConformance
 from ion.testing.conformance.ledger_claims import ClaimConformance
 from ion.testing.conformance.ledger_clock import ClockConformance
 from ion.testing.conformance.ledger_flows import FlowConformance
+from ion.testing.conformance.ledger_history import HistoryConformance
 from ion.testing.conformance.ledger_keeping import KeepingConformance
 from ion.testing.conformance.ledger_settling import SettlingConformance
 
 
 class LedgerConformance(
-    AdmissionConformance, ClaimConformance, ClockConformance, SettlingConformance, FlowConformance, KeepingConformance
+    AdmissionConformance,
+    ClaimConformance,
+    ClockConformance,
+    SettlingConformance,
+    FlowConformance,
+    KeepingConformance,
+    HistoryConformance,
 ):
     """The whole suite; needs `pytest-asyncio` in auto mode."""

@@ -155,6 +155,7 @@ class ClaimConformance(LedgerStage):
         await stage.other.beat(_owner("two", modules=("detect",)))
         owners = {owner.id: owner for owner in await stage.ledger.beat(_owner("one"))}
         assert owners["one"].beat > first.beat
+        assert list(await stage.other.owners()) == list(await stage.ledger.owners()) == list(owners.values())
         assert owners["two"].modules == ("detect",)
 
     async def test_retired_owner_is_gone(self, stage: Stage) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from ion.errors import ConflictError, NotFoundError
 from ion.model.job import FailureClass, Hold, State
-from ion.ports.ledger import Bury, Changes, Control, Health, Open, Retry
+from ion.ports.ledger import Bury, Changes, Control, Health, Load, Open, Retry
 from ion.testing.conformance.ledger_stage import LedgerStage, Stage, claim, failure, manifest, revision, waiting_job
 
 
@@ -36,6 +36,37 @@ class FlowConformance(LedgerStage):
             ("detect", State.WAITING): 2,
         }
         assert (await stage.ledger.flow("f")).jobs == 4
+
+    async def test_load_counts_what_has_not_gone_well(self, stage: Stage) -> None:
+        """A module's jobs are counted by state, over all flows, and the oldest that waits tells since when."""
+        assert await stage.ledger.load("detect", 100) == Load()
+        await stage.admitted(module="count")
+        await stage.dead()
+        released = await stage.committed()
+        await stage.ledger.released(released.id, "one")
+        await stage.committed(flow="f")
+        await stage.running(flow="g")
+        await stage.admitted(hold=Hold.HOPS)
+        stage.clock.advance(10)
+        (cancelled, *_) = await stage.admitted(3)
+        await stage.ledger.cancel(cancelled.id, "me")
+        stage.clock.advance(5)
+        expected = {
+            State.WAITING: 3,
+            State.RUNNING: 1,
+            State.COMMITTED: 1,
+            State.DEAD: 1,
+            State.CANCELLED: 1,
+        }
+        assert await stage.other.load("detect", 100) == Load(jobs=expected, oldest_s=15)
+        assert await stage.other.load("count", 100) == Load(jobs={State.WAITING: 1}, oldest_s=15)
+
+    async def test_load_counts_no_further_than_asked(self, stage: Stage) -> None:
+        """Of more jobs in a state than asked for at least so many are counted."""
+        await stage.admitted(20)
+        load = await stage.other.load("detect", 5)
+        assert 5 <= load.jobs[State.WAITING] <= 20
+        assert load.oldest_s == 0
 
     async def test_paused_flow_is_held(self, stage: Stage) -> None:
         """Pausing holds present jobs and those to come; freeing makes them due again, which is news."""

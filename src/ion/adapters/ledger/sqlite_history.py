@@ -1,0 +1,72 @@
+"""The revisions of modules, and the audit trail; see `ion.ports.ledger_history`."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from functools import partial
+
+import msgspec
+
+from ion.adapters.ledger.history import APPLIED, REMOVED, UNKNOWN, kept, past
+from ion.adapters.ledger.rows import text
+from ion.adapters.sqlite.database import Database
+from ion.ports.ledger import Entry, Past
+from ion.ports.ledger_history import HistoryLedger
+
+_PAGE = 100
+_entry = msgspec.json.Decoder(Entry)
+
+
+class SqliteHistory(HistoryLedger):
+    """The part of the SQLite ledger that tells what was."""
+
+    _database: Database
+
+    async def revisions(self, module: str) -> AsyncIterator[Past]:
+        before: int | None = None
+        while page := self._database.read(partial(_noted, module=module, before=before)):
+            for _, at, actor, body in page:
+                yield past(at, actor, body)
+            before = page[-1][0]
+        for body in self._database.read(lambda db: _unnoted(db, module)):
+            yield past(UNKNOWN, "", body)
+
+    async def note(self, entry: Entry) -> None:
+        now = self._database.now()
+        body = text(kept(entry, now))
+        await self._database.write(lambda db: db.execute("INSERT INTO trail (at, body) VALUES (?, ?)", (now, body)))
+
+    async def trail(self, since: datetime | None, most: int) -> AsyncIterator[Entry]:
+        start = 0.0 if since is None else since.timestamp()
+        for body in self._database.read(lambda db: _trail(db, start, most)):
+            yield _entry.decode(body)
+
+
+def _noted(
+    connection: sqlite3.Connection, module: str, before: int | None
+) -> Sequence[tuple[int, float, str, str | None]]:
+    """What was done to a module, the latest first; where it was applied, with the revision."""
+    return connection.execute(
+        "SELECT actions.seq, at, actor, body FROM actions"
+        " LEFT JOIN revisions ON module = subject AND action = :applied || id"
+        " WHERE subject = :module AND (action = :removed OR body IS NOT NULL)"
+        " AND (:before IS NULL OR actions.seq < :before) ORDER BY actions.seq DESC LIMIT :most",
+        {"module": module, "before": before, "most": _PAGE, "applied": APPLIED, "removed": REMOVED},
+    ).fetchall()
+
+
+def _unnoted(connection: sqlite3.Connection, module: str) -> Sequence[str]:
+    """The revisions of which nothing else is known."""
+    rows = connection.execute(
+        "SELECT body FROM revisions WHERE module = ?"
+        " AND NOT EXISTS (SELECT 1 FROM actions WHERE subject = module AND action = ? || id)",
+        (module, APPLIED),
+    )
+    return [body for (body,) in rows]
+
+
+def _trail(connection: sqlite3.Connection, start: float, most: int) -> Sequence[str]:
+    rows = connection.execute(
+        "SELECT body FROM trail WHERE at >= ? ORDER BY at DESC, seq DESC LIMIT ?", (start, most)
+    ).fetchall()
+    return [body for (body,) in reversed(rows)]

@@ -1,0 +1,88 @@
+"""`ion management`: the management API without a dispatcher beside it."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from ion.cli.context import STORE_NAME, example, start_logging
+from ion.cli.extras import need_management
+from ion.cli.hosting import Interrupts
+from ion.cli.output import here, remark
+from ion.cli.serving import PACKAGES, Api, port_or_off, with_ports
+from ion.config.load import load_pipeline
+from ion.config.settings import Served, Settings
+from ion.errors import NotFoundError
+
+PIPELINE_FILE = Path("ion.yaml")
+
+
+@click.group(epilog=example("ion management start"))
+def management() -> None:
+    """Serve the management API: what `--endpoint` and clients elsewhere speak to."""
+
+
+@management.command(
+    epilog=example(
+        "ion management start",
+        "ion management start ion.yaml --profile cluster",
+        "ion management start --certfile server.pem --keyfile server.key --cacertfile ca.pem",
+    )
+)
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--profile", default="", envvar="ION_PROFILE", help="A profile of the pipeline file.")
+@click.option("--host", default="", help="The address to bind; loopback only, unless there are TLS files.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="The port; 0 takes a free one.  [9000]")
+@click.option("--metrics-port", type=port_or_off, metavar="PORT|off", help="The port of GET /metrics.  [9464]")
+def start(*, file: Path | None, profile: str, host: str, port: int | None, metrics_port: int | None) -> None:
+    """Serve the API of a store until stopped (SIGINT or SIGTERM).
+
+    FILE is a pipeline file, whose settings hold; without one it is ion.yaml here, unless a store is named. With
+    --certfile, --keyfile and --cacertfile it asks clients for a certificate of that CA. Running calls have ten seconds
+    to end when it is stopped. `ion up` serves the same API by itself.
+    """
+    need_management(*PACKAGES)
+    start_logging()
+    chosen = click.get_current_context().find_root().params
+    store, settings = _what(file, profile, chosen.get("store"))
+    served = _told(settings.management if settings else Served(), host, chosen)
+    served = with_ports(served, served.port if port is None else port, metrics_port)
+    if served.port is None:
+        served = msgspec.structs.replace(served, port=Served().port)
+    asyncio.run(_serve(store, settings, served))
+
+
+def _what(file: Path | None, profile: str, named: Path | None) -> tuple[Path, Settings | None]:
+    """The store, and the settings of a pipeline file, if there is any to go by."""
+    from ion.wiring import find_store, is_store
+
+    if file is None and not named and not os.environ.get("ION_HOME") and PIPELINE_FILE.is_file():
+        file = PIPELINE_FILE
+    if file is not None:
+        pipeline = load_pipeline(file, profile=profile, environ=os.environ)
+        return find_store(pipeline.folder, named, os.environ) or pipeline.folder / STORE_NAME, pipeline.settings
+    store = find_store(Path.cwd(), named, os.environ)
+    if store is None or not is_store(store):
+        raise NotFoundError("there is no store to serve: name one by --store, or a pipeline file")
+    return store, None
+
+
+def _told(served: Served, host: str, chosen: dict[str, Path | None]) -> Served:
+    """The settings with what was said on the command line."""
+    names = {"certificate": "certfile", "key": "keyfile", "ca": "cacertfile"}
+    said = {name: str(path.absolute()) for name, flag in names.items() if (path := chosen.get(flag))}
+    return msgspec.structs.replace(served, host=host or served.host, **said)
+
+
+async def _serve(store: Path, settings: Settings | None, served: Served) -> None:
+    from ion.wiring import open_store, remembered
+
+    retention = (settings or remembered(store)).retention
+    api = Api(served, store, retention, tell=click.echo, asked=frozenset({"port", "metrics_port"}))
+    interrupts = Interrupts()
+    remark(f"store: {here(str(store))}")
+    async with open_store(store, settings) as stores, api.serving(stores):
+        await interrupts.asked.wait()
+        remark("stopping")

@@ -1,0 +1,12 @@
+"""The management API: gRPC's server and client of the verbs of `ion.management.verbs`.
+
+    original.proto, ion_v1.proto   what is on the wire; the generated code lies beside them (`make proto`)
+    translation                    structs ↔ messages
+    methods                        the verbs as methods, for both sides
+    handlers, original, upload     what the server answers
+    calls, status                  how a call ends: well, with an error, or since the server stops
+    serve                          the server
+    remote                         the client: `Management` done elsewhere
+
+It imports grpc, which takes its time: import it where it is used.
+"""

@@ -1,0 +1,94 @@
+"""The management API of an open store: from settings to a server."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ion.config.addresses import EVERYWHERE, LOOPBACK, is_loopback
+from ion.config.settings import Served
+from ion.dispatcher.service import Stores
+from ion.errors import InvalidError
+from ion.management.access.callers import Callers
+from ion.management.access.door import Door
+from ion.management.access.material import Files, Material
+from ion.management.access.revoked import Revoked
+from ion.management.verbs import Management
+from ion.model.retention import Retention
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+REVOKED = "revoked.pem"
+
+
+class Safety(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the API may be bound, and how callers are told apart; checked before anything is opened."""
+
+    host: str
+    material: Material | None
+    callers: Callers
+
+
+def safety(served: Served) -> Safety:
+    """What the settings make safe.
+
+    Raises:
+        InvalidError: the files of TLS are not all there or cannot be used, or without them the address could be reached
+            from elsewhere.
+    """
+    files = {"certificate": served.certificate, "key": served.key, "ca": served.ca}
+    missing = [name for name, path in files.items() if not path]
+    if 0 < len(missing) < len(files):
+        raise InvalidError(f"TLS needs certificate, key and ca together, and {', '.join(missing)} is not given: add it")
+    host = served.host or (LOOPBACK if missing else EVERYWHERE)
+    if missing and not is_loopback(host):
+        raise InvalidError(
+            f"without TLS the management API would be open to anyone on {host}: give it a certificate, its key and a "
+            "CA (`ion certs init` makes them), or let it be bound to loopback"
+        )
+    if missing:
+        return Safety(host=host, material=None, callers=Callers())
+    material = Material(Files(Path(served.certificate), Path(served.key), Path(served.ca)))
+    return Safety(host=host, material=material, callers=Callers(served.roles, Revoked(_revoked(served))))
+
+
+def _revoked(served: Served) -> Path | None:
+    """The list that is named, else the one that `ion certs` keeps beside the CA's certificate."""
+    beside = Path(served.ca).with_name(REVOKED)
+    return Path(served.revoked) if served.revoked else beside if beside.exists() else None
+
+
+@asynccontextmanager
+async def serving_api(
+    stores: Stores,
+    safety: Safety,
+    *,
+    port: int,
+    store: Path,
+    retention: Retention,
+    interceptors: "Sequence[grpc.aio.ServerInterceptor]" = (),
+) -> AsyncGenerator[int]:
+    """Serves the API while the context is open; gives its port.
+
+    Raises:
+        UnavailableError: the port is taken.
+    """
+    from ion.management.local import LocalManagement
+    from ion.management.rpc.serve import serving
+
+    def make(actor: str) -> Management:
+        return LocalManagement(stores, actor=actor, work=store / "work", retention=retention, place=str(store))
+
+    served = serving(
+        Door(safety.callers, stores.ledger, make),
+        host=safety.host,
+        port=port,
+        credentials=safety.material.credentials() if safety.material else None,
+        interceptors=interceptors,
+        spool=store / "spool",
+    )
+    async with served as bound:
+        yield bound
