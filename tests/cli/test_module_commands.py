@@ -116,6 +116,16 @@ def test_changes_are_told_and_kept(bench: Bench) -> None:
     assert bench.json("module", "rollback", "detect", "--to", earliest[:6], "--json")["fate"] == "unchanged"
 
 
+def test_jobs_are_found_by_a_deployed_name(bench: Bench, flow: Event) -> None:
+    """Wherever modules narrow what is listed or done, the original's name of one is as good."""
+    assert flow.id
+    deployed = bench.json("module", "get", "count", "--json")["deployed"]
+    assert [one["module"] for one in bench.json("job", "list", "-n", deployed, "--json")] == ["count"]
+    assert bench.jobs("count")[0].id[:8] in bench.ion("dlq", "list", "-n", deployed).stdout
+    detect = bench.json("module", "get", "detect", "--json")["deployed"]
+    assert bench.ion("rerun", "--module", detect, "--dry-run").stdout
+
+
 def test_a_deleted_module_keeps_its_history(bench: Bench) -> None:
     """What waited becomes a dead letter, or is cancelled; the history tells when it was removed."""
     bench.photo()

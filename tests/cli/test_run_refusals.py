@@ -145,26 +145,30 @@ def test_a_refusal_makes_no_store(here: "Folder") -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "env", "settings"),
+    ("arguments", "env"),
     [
-        pytest.param(("--endpoint", "acme:9000"), {}, {}, id="option"),
-        pytest.param((), {"ION_ENDPOINT": "acme:9000"}, {}, id="environment"),
-        pytest.param((), {}, {"endpoint": "acme:9000"}, id="pipeline file"),
-        pytest.param(("--profile", "far"), {}, {"profiles": {"far": {"endpoint": "acme:9000"}}}, id="profile"),
-        pytest.param(("--config", "client.yaml"), {}, {}, id="config"),
-        pytest.param((), {"HOME": "home"}, {}, id="home"),
+        pytest.param(("--endpoint", "acme:9000"), {}, id="option"),
+        pytest.param((), {"ION_ENDPOINT": "acme:9000"}, id="environment"),
     ],
 )
-def test_an_endpoint_is_refused(
-    here: "Folder", looked: Callable[[], Any], arguments: tuple[str, ...], env: dict[str, str], settings: dict[str, Any]
+def test_an_endpoint_that_was_asked_for_is_refused(
+    here: "Folder", looked: Callable[[], Any], arguments: tuple[str, ...], env: dict[str, str]
 ) -> None:
-    """Wherever it is configured: working here instead of there would be worse than not working."""
-    here.pipeline({"detect": shell("true", on="photo")}, **settings)
-    for file in ("client.yaml", "home/.ioncli.yaml"):
-        here.write(file, "endpoint: acme:9000\n")
-    env = {name: str(here.path / value) if name == "HOME" else value for name, value in env.items()}
-    sentence = "the endpoint acme:9000 cannot be used: this Ion works on local stores only; use --store"
+    """Working here instead of there would be worse than not working; the sentence names `ion apply`."""
+    here.pipeline({"detect": shell("true", on="photo")})
+    sentence = (
+        "the endpoint acme:9000 cannot be used: this command serves a store here; leave the endpoint out, or hand the "
+        "pipeline to it with `ion apply`"
+    )
     assert refused(here, looked, "--event", "photo", *arguments, env=env) == sentence
+
+
+def test_an_endpoint_for_other_commands_does_not_keep_a_pipeline_from_running_here(here: "Folder", cat: Path) -> None:
+    """The pipeline's endpoint is for `ion apply`, a client's configuration for looks at an Ion elsewhere."""
+    here.pipeline({"detect": shell("true", on="photo")}, endpoint="acme:9000")
+    config = here.write("client.yaml", "endpoint: acme:9000\n")
+    here.run("--event", "photo", "--config", str(config))
+    assert here.released("detect")
 
 
 def test_a_store_that_cannot_be_made_is_refused(here: "Folder", cat: Path) -> None:

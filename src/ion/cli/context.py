@@ -90,11 +90,13 @@ def manage(work: Callable[["Management"], Awaitable[T]]) -> T:
     """
     import asyncio
 
+    from ion.cli.streams import streams_ended
+
     start_logging()
     chosen = target()
 
     async def run() -> T:
-        async with _opened(chosen) as management:
+        async with _opened(chosen) as management, streams_ended():
             return await work(management)
 
     return asyncio.run(run())
@@ -126,10 +128,9 @@ async def _opened(chosen: "Target") -> AsyncIterator["Management"]:
 
 
 def _remote(chosen: "Target") -> AbstractAsyncContextManager["Management"]:
-    import importlib.util
+    from ion.cli.extras import need_management
 
-    if importlib.util.find_spec("grpc") is None:
-        raise UnsupportedError("a remote Ion needs a client that is not here: install ion-events[management]")
+    need_management("grpc")
     from ion.management.rpc.remote import open_remote
 
     return open_remote(

@@ -53,8 +53,13 @@ def _view(one: FlowState) -> dict[str, object]:
         "priority": one.flow.priority,
         "jobs": one.flow.jobs,
         "open": one.open,
-        "states": dict(one.states),
+        "states": _in_order(one.states),
     }
+
+
+def _in_order(states: Mapping[State, int]) -> dict[State, int]:
+    """By the order of a job's life."""
+    return {state: states[state] for state in State if state in states}
 
 
 @flow.command(epilog=example("ion flow show 81d0", "ion flow show 81d0 --json"))
@@ -64,7 +69,7 @@ def show(flow_id: str, *, as_json: bool) -> None:
     """Show how a flow stands: its jobs by module and state."""
     found = manage(lambda ion: ion.flows.get(flow=flow_id))
     if as_json:
-        document(_view(found) | {"modules": {one.module: dict(one.states) for one in found.modules}})
+        document(_view(found) | {"modules": {one.module: _in_order(one.states) for one in found.modules}})
         return
     facts(
         [
@@ -75,7 +80,7 @@ def show(flow_id: str, *, as_json: bool) -> None:
             ("jobs", f"{found.flow.jobs}, {found.open} open"),
         ]
     )
-    shown = [state for state in State if state in found.states]
+    shown = list(_in_order(found.states))
     click.echo()
     table(
         ("MODULE", *(state.upper() for state in shown)),
@@ -155,7 +160,7 @@ async def _within(ion: Management, flow_id: str, seconds: float | None) -> Ended
 
 
 def _words(states: Mapping[State, int]) -> str:
-    return ", ".join(f"{states[state]} {state}" for state in State if state in states) or "no jobs"
+    return ", ".join(f"{count} {state}" for state, count in _in_order(states).items()) or "no jobs"
 
 
 @flow.command(epilog=example("ion flow report 81d0 -o flow.html"))

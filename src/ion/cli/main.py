@@ -3,6 +3,7 @@
 Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
 `ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
 
+    2    what was given is wrong, not possible now, or not allowed (usage; every error but the next)
     2    what was given is wrong, not allowed, or not possible now (usage, InvalidError, DeniedError, ConflictError,
          UnsupportedError)
     1    something does not answer (UnavailableError)
@@ -46,10 +47,10 @@ COMMANDS = {
     "audit": ("ion.cli.audit:audit_command", "Check that what the ledger says is what is stored."),
     "du": ("ion.cli.du:du_command", "Show how many bytes are stored, and by what."),
     "gc": ("ion.cli.gc:gc_command", "Delete what retention no longer keeps, and what nobody needs."),
-    "management": ("ion.cli.management:management", "Serve the management API."),
-    "certs": ("ion.cli.certs:certs", "Make certificates for the management API, and take them back."),
     "context": ("ion.cli.contexts:context", "List and choose the Ions that you work on, by name."),
     "completion": ("ion.cli.completion:completion", "Print the script that lets a shell complete commands."),
+    "management": ("ion.cli.management:management", "Serve the management API."),
+    "certs": ("ion.cli.certs:certs", "Make certificates for the management API, and take them back."),
     "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
     "version": ("ion.cli.main:version", "Print the version."),
 }

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
+from ion.cli.completion import modules
 from ion.cli.context import example, manage, target
 from ion.cli.module_view import change_lines, described, history_rows, row, state_view, view
 from ion.cli.output import document, facts, plain, raw, remark, table
 from ion.errors import InvalidError, NotFoundError
-from ion.management.checks import LOCAL_FILE, words_of
+from ion.management.checks import LOCAL_FILE, PROVIDERS, words_of
 from ion.management.created import INSTANCES, MINUTES, PROVIDER, RETRIES, created, deployed_name
 from ion.management.verbs import Management
 from ion.management.verbs.modules import Change
@@ -26,13 +27,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 def named(command: F) -> F:
     """A module by its name, as an argument or by the original's `-n`; the command gets it as `name`."""
     option = click.option(
-        "-n", "--name", "name_option", default="", metavar="NAME", callback=_chosen, expose_value=False
+        *("-n", "--name", "option"),
+        default="",
+        metavar="NAME",
+        shell_complete=modules,
+        callback=_chosen,
+        expose_value=False,
+        help="The same as NAME.",
     )
-    argument = click.argument("name", metavar="NAME", required=False, default="", is_eager=True)
+    argument = click.argument(
+        "name", metavar="[NAME]", required=False, default="", is_eager=True, shell_complete=modules
+    )
     return argument(option(command))
 
 
 def _chosen(context: click.Context, _: click.Parameter, option: str) -> None:
+    if context.resilient_parsing:  # a shell completes it
+        return
     argument = context.params.get("name", "")
     if bool(option) == bool(argument):
         raise InvalidError("say which module: give its name once, as NAME or by -n")
@@ -63,7 +74,8 @@ def module() -> None:
 @click.option("-i", "--event-subscriptions", "on", default="", metavar="EVENTS", help="Event types that start it: a,b.")
 @click.option("-o", "--event-publications", "emits", default="", metavar="EVENTS", help="Event types it may raise.")
 @click.option("-m", "--module-image", "image", default="", help="Its image; with -p local also file:PATH, a program.")
-@click.option("-p", "--provider", default=PROVIDER, show_default=True, help="local, kubernetes or azurebatch.")
+@click.option("-p", "--provider", type=click.Choice(PROVIDERS, case_sensitive=False), default=PROVIDER,
+              show_default=True, help="Where it runs.")  # fmt: skip
 @click.option("--handler-image", default="", metavar="IMAGE", help="The image of the handler beside it.")
 @click.option("--instance-count", "instances", type=click.IntRange(min=1), default=INSTANCES, show_default=True,
               help="How many of its jobs run at once.")  # fmt: skip
@@ -199,7 +211,7 @@ def _pause(name: str, *, paused: bool) -> None:
 
 @module.command(epilog=example("ion module scale detect 8"))
 @click.argument("words", nargs=-1, required=True, metavar="NAME N")
-@click.option("-n", "--name", "option", default="", metavar="NAME")
+@click.option("-n", "--name", "option", default="", metavar="NAME", help="The same as NAME.")
 @as_json()
 def scale(words: tuple[str, ...], option: str, *, as_json: bool) -> None:
     """Let so many of a module's jobs run at once, over all dispatchers."""
