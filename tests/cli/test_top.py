@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.cli.programs import ION, PATIENCE_S
 
-from ion.cli.top import Rate
+from ion.cli.top import Beats, Rate
 from ion.management.flows import FlowState
 from ion.model.event import Event
 from ion.model.job import State
@@ -97,7 +97,7 @@ def test_one_look_is_plain_tables(bench: "Bench", flow: Event) -> None:
     assert header.split() == ["MODULE", "WAITING", "RUNNING", "COMMITTED", "DEAD", "OLDEST", "SERVED", "STANDING"]
     assert count.split() == ["count", "0", "0", "0", "1", "-", "1", "ready"]
     assert (detect.split()[:5], detect.split()[-2:]) == (["detect", "1", "0", "0", "0"], ["0", "unserved"])
-    assert dispatchers.splitlines()[1].split() == ["0f3c9a11", "gpu-1", "4711", "count"]
+    assert dispatchers.splitlines()[1].split() == ["0f3c9a11", "gpu-1", "4711", "beats", "count"]
     assert failures.splitlines()[1].split()[2:] == ["count", dead.id[:8], "module:", "exit", "code", "3"]
 
 
@@ -170,3 +170,16 @@ def test_the_rate_is_that_of_jobs_that_end() -> None:
     for look in range(Rate.KEPT):
         rate.add(106.0 + 2 * look, looked(("b", 10, 1)))
     assert rate.per_s == pytest.approx(0.0)
+
+
+def test_a_beat_that_stands_still_is_noticed() -> None:
+    """For how long, since it was first looked at; a beat that rises begins anew."""
+
+    def owners(first: int, second: int) -> list[Owner]:
+        return [Owner(id=name, scope="s", host="h", pid=1, beat=beat) for name, beat in (("a", first), ("b", second))]
+
+    beats = Beats()
+    assert beats.still_s(100.0, owners(7, 7)) == {"a": 0.0, "b": 0.0}
+    assert beats.still_s(130.0, owners(7, 8)) == {"a": 30.0, "b": 0.0}
+    assert beats.still_s(140.0, owners(8, 8)) == {"a": 0.0, "b": 10.0}
+    assert beats.still_s(150.0, owners(8, 8)[1:]) == {"b": 20.0}

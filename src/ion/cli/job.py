@@ -8,6 +8,7 @@ import click
 
 from ion.cli.completion import modules
 from ion.cli.context import example, manage
+from ion.cli.job_local import repro, run_local
 from ion.cli.job_view import listing, show_job, view
 from ion.cli.output import document, here, lines, plain, raw, remark, short, table
 from ion.cli.why import why
@@ -183,3 +184,5 @@ def cancel(job_ids: tuple[str, ...]) -> None:
 
 
 job.add_command(why)
+job.add_command(run_local)
+job.add_command(repro)

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from ion.management.flows import FlowState
 from ion.management.verbs import Management
 from ion.management.verbs.server import COUNTED_MOST, Overview
 from ion.model.job import Job, State
-from ion.ports.ledger import JobFilter
+from ion.ports.ledger import JobFilter, Owner
 
 INTERVAL_LEAST_S = 0.2
 FLOWS_LOOKED_AT = 50
@@ -92,14 +92,19 @@ class Looks:
 
     def __init__(self, ion: Management) -> None:
         self._ion = ion
-        self._rate = Rate()
+        self._rate, self._beats = Rate(), Beats()
         self._failures: tuple[Job, ...] = ()
         self._dead: int | None = None
 
     async def page(self) -> Pages:
         overview = await self._ion.server.overview()
         self._rate.add(time.monotonic(), await self._ion.flows.list(most=FLOWS_LOOKED_AT))
-        return Pages(overview=overview, per_s=self._rate.per_s, failures=await self._newest(overview))
+        return Pages(
+            overview=overview,
+            per_s=self._rate.per_s,
+            failures=await self._newest(overview),
+            silent_s=self._beats.still_s(time.monotonic(), overview.dispatchers),
+        )
 
     async def _newest(self, overview: Overview) -> tuple[Job, ...] | None:
         """The newest failures, asked for when there are others; None where there are too many to look through."""
@@ -135,6 +140,20 @@ class Rate:
         """None before the second look."""
         lasted_s = self._looks[-1][0] - self._looks[0][0] if self._looks else 0.0
         return sum(new for _, new in self._looks[1:]) / lasted_s if lasted_s > 0 else None
+
+
+class Beats:
+    """For how long the beats of dispatchers have stood still, as far as was looked."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def still_s(self, now_s: float, dispatchers: Sequence[Owner]) -> dict[str, float]:
+        before, self._seen = self._seen, {}
+        for one in dispatchers:
+            beat, since_s = before.get(one.id, (one.beat, now_s))
+            self._seen[one.id] = (one.beat, since_s if beat == one.beat else now_s)
+        return {key: now_s - since_s for key, (_, since_s) in self._seen.items()}
 
 
 # ---- endings ----------------------------------------------------------------------------------------------------

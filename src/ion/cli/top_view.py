@@ -1,6 +1,6 @@
 """What `ion top` shows: the same tables as plain text, and drawn in place on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:  # heavy: only a terminal needs it
 
 FAILURES_SHOWN: Final = 5
 MESSAGE_MOST: Final = 160
+SILENT_S: Final = 20.0
+"""A dispatcher beats every five seconds, and is taken for dead after fifteen without a beat."""
 MODULES: Final = ("MODULE", "WAITING", "RUNNING", "COMMITTED", "DEAD", "OLDEST", "SERVED", "STANDING")
-DISPATCHERS: Final = ("DISPATCHER", "HOST", "PID", "MODULES")
+DISPATCHERS: Final = ("DISPATCHER", "HOST", "PID", "ALIVE", "MODULES")
 FAILURES: Final = ("DIED", "MODULE", "JOB", "FAILURE")
 STATES: Final = (State.WAITING, State.RUNNING, State.COMMITTED, State.DEAD)
 NUMBERS: Final = frozenset({"WAITING", "RUNNING", "COMMITTED", "DEAD", "OLDEST", "SERVED", "PID"})
@@ -29,11 +31,15 @@ STYLES: Final = {"tripped": "bold red", "unserved": "red", "paused": "yellow"}
 
 
 class Pages(msgspec.Struct, frozen=True, kw_only=True):
-    """One look. `per_s` is how many jobs ended a second (None: not known yet); `failures` None: too many to tell."""
+    """One look. `per_s` is how many jobs ended a second (None: not known yet); `failures` None: too many to tell.
+
+    `silent_s`: for how long each dispatcher's beat has stood still, as far as was looked.
+    """
 
     overview: Overview
     per_s: float | None
     failures: tuple[Job, ...] | None
+    silent_s: Mapping[str, float] = {}
 
     @property
     def head(self) -> str:
@@ -57,9 +63,19 @@ class Pages(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dispatchers(self) -> list[tuple[str, ...]]:
         return [
-            (short(one.id), plain(one.host.partition(":")[0], 40), str(one.pid), plain(", ".join(one.modules), 80))
+            (
+                short(one.id),
+                plain(one.host.partition(":")[0], 40),
+                str(one.pid),
+                self._silence(one.id),
+                plain(", ".join(one.modules), 80),
+            )
             for one in self.overview.dispatchers
         ]
+
+    def _silence(self, dispatcher: str) -> str:
+        silent_s = self.silent_s.get(dispatcher, 0.0)
+        return f"silent {duration(silent_s)}" if silent_s > SILENT_S else "beats"
 
     @property
     def died(self) -> list[tuple[str, ...]]:

@@ -62,7 +62,7 @@ def _executors(
         handler,
         machine=_machine(settings),
         devices=_devices(settings),
-        secrets=functools.partial(_secret, settings.secrets, environ),
+        secrets=functools.partial(find_secret, settings.secrets, environ),
         environ=environ,
         guard_links=guard_links,
     )
@@ -99,7 +99,7 @@ def _devices(settings: Settings) -> tuple[str, ...]:
     return settings.machine.gpus or gpu_devices()
 
 
-def _secret(sources: Mapping[str, SecretSource], environ: Mapping[str, str], name: str) -> str | None:
+def find_secret(sources: Mapping[str, SecretSource], environ: Mapping[str, str], name: str) -> str | None:
     """A secret by name: where the pipeline file says, else the variable of that name, else the file of that name in
     `ION_SECRETS_DIR`; None where there is none.
     """

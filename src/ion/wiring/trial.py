@@ -26,6 +26,7 @@ from ion.model.manifest import Manifest, ManifestRef, Usage
 from ion.model.module import Module, Resources, revise
 from ion.ports.blobs import Blobs
 from ion.ports.executor import Assignment, Handle, Handler, Status, Workspace
+from ion.wiring.executors import find_secret
 
 LOOK_S = 0.1
 """How often a growing log is looked at."""
@@ -92,6 +93,24 @@ def fitted(module: Module) -> tuple[Module, list[str]]:
         if getattr(fit, name) < getattr(wanted, name)
     ]
     return msgspec.structs.replace(module, resources=fit), less
+
+
+def secrets_here(module: Module, environ: Mapping[str, str]) -> Callable[[str], str | None]:
+    """Gives secrets as this environment has them: as always, else in the variable that the module reads."""
+    variables = {name: variable for variable, name in module.secrets.items()}
+
+    def secret(name: str) -> str | None:
+        found = find_secret({}, environ, name)
+        return environ.get(variables.get(name, "")) if found is None else found
+
+    return secret
+
+
+def known_secrets(module: Module, environ: Mapping[str, str]) -> dict[str, str]:
+    """The module's secrets that are known here, by variable."""
+    secret = secrets_here(module, environ)
+    found = {variable: secret(name) for variable, name in module.secrets.items()}
+    return {variable: value for variable, value in found.items() if value}
 
 
 @asynccontextmanager
