@@ -133,4 +133,4 @@ def test_nothing_is_completed_where_names_would_cost_a_connection(bench: "Bench"
     """A remote Ion is not asked, a broken configuration is not complained about."""
     assert completed("ion --endpoint nowhere:1 job list -n ", bench.folder) == []
     assert completed("ion --config /nowhere --context ", bench.folder) == []
-    assert completed("ion nonsense ", bench.folder) == []
+    assert "job" in completed("ion nonsense ", bench.folder)

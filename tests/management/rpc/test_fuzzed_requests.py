@@ -93,7 +93,8 @@ def _upload() -> st.SearchStrategy[Requests]:
         st.binary(max_size=9).map(lambda content: EventsCreateRequest(content=content).SerializeToString()),
         first,
     )
-    return st.tuples(first, st.lists(parts, max_size=4)).map(lambda both: [both[0], *both[1]])
+    end = EventsCreateRequest(end=True).SerializeToString()
+    return st.tuples(first, st.lists(parts, max_size=4)).map(lambda both: [both[0], *both[1], end])
 
 
 def _broken(given: tuple[Requests, int, bytes]) -> Requests:

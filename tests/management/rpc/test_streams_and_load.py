@@ -10,6 +10,8 @@ from tests.management.rpc.stage import World, remotely
 
 from ion.dispatcher.service import Stores
 from ion.management.local import LocalManagement
+from ion.management.local.jobs import LocalJobs
+from ion.management.local.site import Site
 from ion.management.rpc.remote import RemoteManagement, open_remote
 from ion.management.rpc.serve import Liveness, serving
 from ion.management.verbs import JobVerbs, Management
@@ -21,22 +23,16 @@ HELD_MOST = 32 * 1024 * 1024
 """What may be on its way to a client that reads nothing: gRPC's windows at their largest, not the log."""
 
 
-class LongLogs(LocalManagement):
-    """The verbs on a store, but for the log: it goes on for ever, at once or (`stalls`) not after its first piece."""
+class LongLog(LocalJobs):
+    """The verbs on jobs, with a log that goes on for ever, at once or (`stalls`) not after its first piece."""
 
     def __init__(self, stores: Stores, *, stalls: bool) -> None:
-        super().__init__(stores, actor="tester", work=None, retention=Retention(), place="here")
+        super().__init__(Site(stores=stores, actor="tester", work=None, retention=Retention(), place="here"))
         self.given = 0
         self.ended = asyncio.Event()
         self._stalls = stalls
-        self._long = type("Logs", (type(super().jobs),), {"log": self._log})(self._site)
 
-    @property
-    def jobs(self) -> JobVerbs:
-        found: JobVerbs = self._long
-        return found
-
-    async def _log(self, *, job: str, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:
+    async def log(self, *, job: str, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:
         try:
             while True:
                 self.given += 1
@@ -47,13 +43,25 @@ class LongLogs(LocalManagement):
             self.ended.set()
 
 
-async def settled(logs: LongLogs, remote: RemoteManagement) -> int:
+class LongLogs(LocalManagement):
+    """The verbs on a store, with such a log."""
+
+    def __init__(self, stores: Stores, *, stalls: bool) -> None:
+        super().__init__(stores, actor="tester", work=None, retention=Retention(), place="here")
+        self.log = LongLog(stores, stalls=stalls)
+
+    @property
+    def jobs(self) -> JobVerbs:
+        return self.log
+
+
+async def settled(log: LongLog, remote: RemoteManagement) -> int:
     """How many pieces were taken from the log once no more are, while other calls go through."""
     while True:
-        before = logs.given
+        before = log.given
         for _ in range(50):
             await remote.modules.list()
-        if logs.given == before:
+        if log.given == before:
             return before
 
 
@@ -73,14 +81,14 @@ async def test_a_slow_client_is_waited_for(stores: Stores) -> None:
     async with serving(lambda _: logs) as port, open_remote(f"127.0.0.1:{port}", timeout_s=PATIENCE_S) as remote:
         log = remote.jobs.log(job="any", follow=True)
         assert await anext(log) == PIECE
-        held = await settled(logs, remote)
+        held = await settled(logs.log, remote)
         assert held * len(PIECE) < HELD_MOST
         for _ in range(held + 5):
             assert await anext(log) == PIECE
-        assert logs.given > held
+        assert logs.log.given > held
         await log.aclose()  # type: ignore[attr-defined]
         async with asyncio.timeout(PATIENCE_S):
-            await logs.ended.wait()
+            await logs.log.ended.wait()
 
 
 async def test_two_hundred_slow_clients_leave_nothing_behind(stores: Stores) -> None:
@@ -152,7 +160,7 @@ async def test_a_dead_client_is_found_out(stores: Stores, *, stalls: bool) -> No
         await anext(log)
         wire.cut()
         async with asyncio.timeout(PATIENCE_S):
-            await logs.ended.wait()
+            await logs.log.ended.wait()
         await log.aclose()  # type: ignore[attr-defined]
 
 

@@ -7,7 +7,7 @@ for a flow), it bounds the wait for the server to say that it heard.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -202,14 +202,31 @@ def _upload(method: Method) -> Callable[..., Any]:
         line = self.line
         ask: Any = line.channel.stream_unary(method.path, EventsCreateRequest.SerializeToString)
         with line.errors(), _left(ask()) as call:
-            with suppress(asyncio.InvalidStateError):  # it has been answered already: refused, that is
-                async for part in parts(event, files):
-                    await line.within(call.write(part))
-                await call.done_writing()
+            await line.within(call.wait_for_connection())
+            async with aclosing(parts(event, files)) as upload:
+                async for part in upload:
+                    if not await line.within(_sent(call, part)):
+                        break
+                else:
+                    await call.done_writing()
             raised: Raised = line.understood(method.answer, await line.within(call))
             return raised
 
     return verb
+
+
+async def _sent(call: Any, part: EventsCreateRequest) -> bool:
+    """Whether it went: not if the server has ended the call, refused it, that is.
+
+    This is what `call.write` does, but for its habit of putting a status of its own in the place of the server's.
+    """
+    if call.done():
+        return False
+    try:
+        await call._cython_call.send_serialized_message(part.SerializeToString())  # noqa: SLF001
+    except grpc.aio.InternalError:
+        return False
+    return True
 
 
 def _own_s(given: dict[str, Any]) -> float:
