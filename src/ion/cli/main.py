@@ -30,6 +30,7 @@ COMMANDS = {
     "run": ("ion.cli.run:run", "Run a pipeline until its flow is quiet."),
     "up": ("ion.cli.up:up", "Serve a pipeline until stopped."),
     "event": ("ion.cli.event:event", "Raise events; look at those on the bus."),
+    "dev": ("ion.cli.dev:dev", "Run a module by hand, step by step."),
     "job": ("ion.cli.job:job", "List, show, retry and cancel jobs; read their logs."),
     "dlq": ("ion.cli.dlq:dlq", "List, show and redrive dead letters: jobs that died."),
     "rerun": ("ion.cli.rerun:rerun", "Compute results again."),
