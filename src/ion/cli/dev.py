@@ -187,14 +187,16 @@ def _parent_of(run: "Run", every: "Sequence[Run]") -> "Run | None":
     if run.is_origin:
         return None
     makers = [one for one in every if event.id in {raised.id for raised in one.results.events}]
-    return (makers or [one for one in every if one.job.event.id == event.parent_id] or [None])[-1]
+    found = makers or [one for one in every if one.job.event.id == event.parent_id]
+    return found[-1] if found else None
 
 
 def _below(run: "Run", every: "Sequence[Run]", indent: str) -> "list[tuple[Run, str]]":
     """A run and what came of it, with how far each stands in."""
     lines = [(run, indent)]
     for one in every:
-        if _parent_of(one, every) is run:
+        parent = _parent_of(one, every)
+        if parent is not None and parent.job.id == run.job.id:
             lines += _below(one, every, f"{indent}  ")
     return lines
 
