@@ -56,7 +56,7 @@ async def serve_ion(place: Path) -> None:
 async def serve_bare(size: int) -> None:
     answer = b"x" * size
 
-    async def echo(_request: bytes, _context: object) -> bytes:  # noqa: RUF029  # gRPC's shape
+    async def echo(_request: bytes, _context: object) -> bytes:
         return answer
 
     server = grpc.aio.server()
@@ -128,7 +128,7 @@ async def run(place: Path) -> None:
         job = [one.job.id async for one in remote.flows.tree(flow=flow.flow.correlation_id)][-1]
         asked: Sequence[tuple[str, tuple[str, str], dict[str, str], Ask]] = (
             ("Jobs.Get", ("jobs", "get"), {"job": job}, lambda: remote.jobs.get(job=job)),
-            ("Server.Info", ("server", "info"), {}, lambda: remote.server.info()),
+            ("Server.Info", ("server", "info"), {}, remote.server.info),
         )
         for what, verb, given, ask in asked:
             method = by_verb[verb]

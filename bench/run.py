@@ -6,17 +6,7 @@ import sys
 from pathlib import Path
 
 NAMES = (
-    "start",
-    "tiny",
-    "chain",
-    "large",
-    "backlog",
-    "relay",
-    "restart",
-    "memory",
-    "bus",
-    "ledger",
-    "blobs",
+    *("start", "tiny", "chain", "large", "backlog", "relay", "restart", "memory", "bus", "ledger", "blobs"),
     "management",
 )
 

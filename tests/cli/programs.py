@@ -35,6 +35,9 @@ ION = (sys.executable, "-m", "ion.cli.main")
 PATIENCE_S = 30.0
 LOOK_S = 0.02
 
+NO_PORTS = {"ION_MANAGEMENT_PORT": "off", "ION_METRICS_PORT": "off"}
+"""An `ion up` of a test takes no port that another one, or an Ion of this host, may have."""
+
 WAITS = 'echo "$$" >> begun; while [ ! -e go ]; do sleep 0.02; done; '
 """A script that tells its process id in `begun` and goes on once there is a file `go`, both beside the pipeline."""
 
@@ -245,7 +248,7 @@ class Folder:
     def _environ(self) -> dict[str, str]:
         """Ours without what would configure Ion, and with a home where nothing does."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ION_")}
-        return {**kept, "HOME": str(self.apart)}
+        return {**kept, "HOME": str(self.apart), **NO_PORTS}
 
     # ---- the store --------------------------------------------------------------------------------------------
 

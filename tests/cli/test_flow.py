@@ -1,6 +1,10 @@
 """`ion flow` and `ion trace`: whole flows."""
 
+import re
+import subprocess
 from typing import TYPE_CHECKING
+
+from tests.cli.programs import ION
 
 from ion.model.event import Event
 from ion.model.job import State
@@ -95,6 +99,56 @@ def test_report_writes_where_it_is_told(bench: "Bench", flow: Event, tmp_path: "
         assert "give its id once" in bench.ion("flow", "report", *ids, code=2).stderr
 
 
+def test_show_counts_jobs_by_module_and_state(bench: "Bench", flow: Event) -> None:
+    """A row a module, a column a state that occurs; JSON nests them."""
+    lines = bench.ion("flow", "show", flow.correlation_id[:6]).stdout.splitlines()
+    assert lines[0] == f"flow       {flow.correlation_id}"
+    assert [line.split() for line in lines[-4:]] == [
+        ["MODULE", "RELEASED", "DEAD"],
+        ["cli", "1", "0"],
+        ["count", "0", "1"],
+        ["detect", "1", "0"],
+    ]
+    shown = bench.json("flow", "show", "--json", flow.correlation_id)
+    assert shown["modules"] == {"cli": {"released": 1}, "count": {"dead": 1}, "detect": {"released": 1}}
+
+
+def test_a_flow_gets_a_priority(bench: "Bench") -> None:
+    """Its jobs have it, also one below zero; what is out of bounds is refused."""
+    bench.photo("album-3")
+    assert bench.ion("flow", "prioritise", "alb", "-7").stdout == "flow album-3 has the priority -7\n"
+    assert bench.jobs("detect")[0].priority == -7
+    assert bench.json("flow", "show", "alb", "--json")["priority"] == -7
+    assert "from -1,000 to 1,000" in bench.ion("flow", "prioritise", "alb", "1001", code=2).stderr
+    bench.ion("flow", "prioritise", "alb", "high", code=2)
+
+
+def test_wait_tells_by_its_exit_code_whether_all_went_well(bench: "Bench", flow: Event) -> None:
+    """0 for a quiet flow of released jobs, 1 where one died, one is stuck, or the time is up."""
+    died = bench.ion("flow", "wait", flow.correlation_id[:6], code=1)
+    assert died.stdout == f"flow {flow.correlation_id}: 2 released, 1 dead\n"
+    bench.photo("album-3")
+    late = bench.ion("flow", "wait", "alb", "--timeout", "10ms", code=1)
+    assert "flow alb is not quiet after 10ms" in late.stderr
+    bench.ion("flow", "pause", "alb")
+    assert "held by a pause" in bench.ion("flow", "wait", "alb", code=1).stderr
+    bench.ion("flow", "resume", "alb")
+    bench.succeed("detect", out={})
+    assert bench.ion("flow", "wait", "alb").stdout == "flow album-3: 2 released\n"
+
+
+def test_wait_follows_a_flow_that_goes_on_meanwhile(bench: "Bench") -> None:
+    """It ends when the last job has, whoever runs it."""
+    bench.photo("album-3")
+    command = [*ION, "--store", str(bench.store), "flow", "wait", "album-3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("store: ")
+        bench.succeed("detect", out={})
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "flow album-3: 2 released\n")
+
+
 # ---- ion trace --------------------------------------------------------------------------------------------------
 
 
@@ -128,3 +182,24 @@ def test_trace_draws_a_flow_as_a_tree(bench: "Bench", flow: Event) -> None:
     assert lines[2].startswith("   └─ count  ")
     assert "dead" in lines[2]
     assert lines[2].endswith("module: exit code 3")
+
+
+def test_trace_draws_a_flow_as_a_flowchart(bench: "Bench", flow: Event) -> None:
+    """A box a job, an arrow from the job that raised its event, named by the event's type."""
+    lines = bench.ion("trace", "flow", "--mermaid", "-c", flow.correlation_id[:7]).stdout.splitlines()
+    assert lines[0] == "flowchart LR"
+    boxes = [line for line in lines if '["' in line]
+    arrows = [line.split() for line in lines if "-->" in line]
+    assert [box.partition('["')[2].split("<br>")[0] for box in boxes] == ["cli", "detect", "count"]
+    assert [arrow[1] for arrow in arrows] == ['-->|"photo"|', '-->|"face"|']
+    assert boxes[2].endswith(":::dead")
+    assert "exclude one another" in bench.ion("trace", "flow", "-c", "a", "--tree", "--mermaid", code=2).stderr
+
+
+def test_foreign_text_draws_nothing_in_a_flowchart(bench: "Bench") -> None:
+    """Quotes, brackets, markup and what Mermaid has a meaning for come out as entities."""
+    bench.photo("album-3", subject='"]:::x <b>%%{init}%% `#59;`')
+    lines = bench.ion("trace", "flow", "--mermaid", "-c", "album-3").stdout.splitlines()
+    (box,) = [line for line in lines if '["detect' in line]
+    label = box.partition('["')[2].rpartition('"]')[0]
+    assert not set('"[]<>%{}`#;') & set(re.sub(r"#\d+;|<br>", "", label)), label

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -12,13 +13,41 @@ from ion.adapters.postgres.settings import PostgresSettings
 from ion.config.backends import Backend, recalled, with_secrets, without_secrets
 from ion.config.buses import BUSES
 from ion.config.pipeline import Pipeline
-from ion.config.settings import Front, Guards, Machine, MountSource, SecretSource, Settings
+from ion.config.settings import Front, Guards, Machine, MountSource, SecretSource, Served, Settings
 from ion.errors import PipelineError
 from ion.model.retention import Retention
+from ion.model.role import Grant, Role
 
 Load = Callable[..., Pipeline]
 Refusal = Callable[..., str]
 ONE = "ion: 1\nmodules: {a: {command: [x]}}\n"
+
+
+def test_the_management_api_has_a_section_of_its_own(load: Load, tmp_path: Path) -> None:
+    """Paths start at the file; a port may be off; a single pipeline needs no list."""
+    section = """
+    management:
+      host: ion.acme
+      port: 9443
+      certificate: certs/server.pem
+      key: certs/server.key
+      ca: /etc/ion/ca.pem
+      metrics_port: off
+      roles: [{subject: "CN=alice,O=acme", role: operator, pipelines: media}, {subject: ci-*, role: viewer}]
+    """
+    served = load(ONE + dedent(section)).settings.management
+    assert served == Served(
+        host="ion.acme",
+        port=9443,
+        certificate=str(tmp_path / "certs/server.pem"),
+        key=str(tmp_path / "certs/server.key"),
+        ca="/etc/ion/ca.pem",
+        metrics_port=None,
+        roles=(
+            Grant(subject="CN=alice,O=acme", role=Role.OPERATOR, pipelines=("media",)),
+            Grant(subject="ci-*", role=Role.VIEWER),
+        ),
+    )
 
 
 def test_nothing_need_be_said(load: Load) -> None:
@@ -218,6 +247,15 @@ def test_tokens_are_not_shown() -> None:
         ("bus: {kind: nats, max_age: 5s}", "ion.yaml:3: bus: max_age is shorter than dedupe_window"),
         ("blobs: {}", "ion.yaml:3: blobs lacks the key 'kind'; add it"),
         ("front: {port: 70000}", "ion.yaml:3: front.port must be a whole number from 0 to 65535, not '70000'"),
+        (
+            "management: {port: on}",
+            "ion.yaml:3: management.port must be off, or a whole number from 0 to 65535, not 'on'",
+        ),
+        (
+            "management: {roles: [{subject: CN=a, role: root}]}",
+            "ion.yaml:3: management.roles[0].role must be one of viewer, operator, admin",
+        ),
+        ("management: {roles: [{role: admin}]}", "ion.yaml:3: management.roles[0] lacks the key 'subject'; add it"),
         ("front: {tokens: abc}", "ion.yaml:3: front.tokens must be a list, not a single value"),
         ("front: {tokens: ['${NONE:-}']}", "ion.yaml:3: front.tokens[0] must be text that is not empty"),
         ("front: {open: 1}", "ion.yaml:3: front.open must be true or false, not '1'"),

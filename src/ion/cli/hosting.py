@@ -13,6 +13,7 @@ from ion.config.pipeline import Pipeline
 from ion.dispatcher.finish import Observer, Progress
 from ion.dispatcher.service import Dispatcher, Stores
 from ion.errors import InvalidError, UnavailableError
+from ion.management.access.record import keep_applied
 from ion.management.registry import apply_modules, lift_breakers
 from ion.model.job import Job
 from ion.model.module import revise
@@ -126,7 +127,10 @@ async def hosting(
         open_store(store, pipeline.settings) as stores,
         open_executors(store, stores, pipeline.settings, os.environ) as executors,
     ):
-        await apply_modules(stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor=actor())
+        changed = await apply_modules(
+            stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor=actor()
+        )
+        await keep_applied(changed, actor(), stores.ledger)
         await lift_breakers(stores.ledger, [module.name for module in pipeline.modules], actor())
         opened = open_dispatcher(
             store, stores, executors, pipeline.settings, observe=observe, final=final, stop_grace_s=grace_s

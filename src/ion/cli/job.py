@@ -11,6 +11,7 @@ from ion.cli.context import example, manage
 from ion.cli.job_local import repro, run_local
 from ion.cli.job_view import listing, show_job, view
 from ion.cli.output import document, here, lines, plain, raw, remark, short, table
+from ion.cli.why import why
 from ion.errors import InvalidError
 from ion.management.report_text import size
 from ion.management.verbs import Management
@@ -182,5 +183,6 @@ def cancel(job_ids: tuple[str, ...]) -> None:
         click.echo(f"{one.id} is being ended" if one.state is State.RUNNING else f"{one.id} is cancelled")
 
 
+job.add_command(why)
 job.add_command(run_local)
 job.add_command(repro)

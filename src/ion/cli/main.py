@@ -3,6 +3,7 @@
 Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
 `ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
 
+    2    what was given is wrong, not possible now, or not allowed (usage; every error but the next)
     2    what was given is wrong, not allowed, or not possible now (usage, InvalidError, DeniedError, ConflictError,
          UnsupportedError)
     1    something does not answer (UnavailableError)
@@ -29,22 +30,28 @@ COMMANDS = {
     "init": ("ion.cli.init:init", "Make a small pipeline that runs at once."),
     "run": ("ion.cli.run:run", "Run a pipeline until its flow is quiet."),
     "up": ("ion.cli.up:up", "Serve a pipeline until stopped."),
+    "apply": ("ion.cli.apply:apply", "Hand a pipeline's modules to an Ion that runs."),
+    "module": ("ion.cli.module:module", "Create, list, change and delete modules; see what they were."),
     "event": ("ion.cli.event:event", "Raise events; look at those on the bus."),
     "dev": ("ion.cli.dev:dev", "Run a module by hand, step by step."),
     "job": ("ion.cli.job:job", "List, show, retry and cancel jobs; read their logs."),
     "dlq": ("ion.cli.dlq:dlq", "List, show and redrive dead letters: jobs that died."),
+    "find": ("ion.cli.find:find", "Find jobs by a subject, a file's hash, an insight."),
     "rerun": ("ion.cli.rerun:rerun", "Compute results again."),
     "flow": ("ion.cli.flow:flow", "List, show, await, pause, resume, cancel and report flows."),
+    "insights": ("ion.cli.insights:insights", "Export what modules found: CSV, Parquet, JSON lines."),
     "trace": ("ion.cli.trace:trace", "Print all that is recorded of a flow."),
     "bus": ("ion.cli.bus:bus", "Show what waits in the bus; publish again what it may have lost."),
     "graph": ("ion.cli.graph:graph", "Draw a pipeline and say what is odd about it."),
+    "top": ("ion.cli.top:top", "Watch modules, dispatchers and failures."),
+    "doctor": ("ion.cli.doctor:doctor_command", "Say what is amiss, and what to do about it."),
     "audit": ("ion.cli.audit:audit_command", "Check that what the ledger says is what is stored."),
     "du": ("ion.cli.du:du_command", "Show how many bytes are stored, and by what."),
     "gc": ("ion.cli.gc:gc_command", "Delete what retention no longer keeps, and what nobody needs."),
-    "management": ("ion.cli.management:management", "Serve the management API."),
-    "certs": ("ion.cli.certs:certs", "Make certificates for the management API, and take them back."),
     "context": ("ion.cli.contexts:context", "List and choose the Ions that you work on, by name."),
     "completion": ("ion.cli.completion:completion", "Print the script that lets a shell complete commands."),
+    "management": ("ion.cli.management:management", "Serve the management API."),
+    "certs": ("ion.cli.certs:certs", "Make certificates for the management API, and take them back."),
     "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
     "version": ("ion.cli.main:version", "Print the version."),
 }

@@ -114,7 +114,7 @@ class Api:
             interceptors=(CountingRequests(self.counts),),
         )
         bound = await stack.enter_async_context(opened)
-        how = "TLS" if self._safety.material else "without TLS, for this host only"
+        how = "TLS" if self._safety.material else "without TLS, for this user of this host only"
         return f"{self._safety.host}:{bound} ({how})"
 
     async def _serve_metrics(self, stores: "Stores", stack: AsyncExitStack, port: int) -> str:

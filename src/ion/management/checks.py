@@ -6,6 +6,7 @@ A pipeline file's decoder refuses most of these things too, with their line.
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -25,7 +26,7 @@ PROVIDERS = ("local", "kubernetes", "azurebatch")
 RUNTIMES = ("", "process", "container")
 OWN = "ion."
 LOCAL_FILE = "file:"
-"""Before the path of a program on the host, where an image would stand."""
+"""Before a program on the host, and its arguments as a shell splits them, where an image would stand."""
 
 _DOMAIN = (
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]{1,5})?/)?"
@@ -45,13 +46,21 @@ RESOURCES_MOST = {"cpu": 4096.0, "memory": 2.0**50, "gpu": 1024.0, "disk": 2.0**
 
 def normal(module: Module) -> Module:
     """The module as it is kept: the provider in small letters; a program of the host (`file:PATH` in the place of an
-    image) as its command.
+    image) as its command. What cannot be read so is left for the checks to refuse.
     """
     module = msgspec.structs.replace(module, provider=module.provider.lower())
     if not module.image.startswith(LOCAL_FILE) or module.provider != "local":
         return module
-    program = module.image.removeprefix(LOCAL_FILE)
-    return msgspec.structs.replace(module, image="", command=(program, *module.command))
+    program = words_of(module.image.removeprefix(LOCAL_FILE))
+    return msgspec.structs.replace(module, image="", command=(*program, *module.command)) if program else module
+
+
+def words_of(command: str) -> tuple[str, ...]:
+    """A command's words as a shell splits them; none where a quote stays open."""
+    try:
+        return tuple(shlex.split(command))
+    except ValueError:
+        return ()
 
 
 def check_modules(modules: Sequence[Module], pipeline: str) -> None:
@@ -139,6 +148,8 @@ def _image(image: str, provider: str) -> Iterator[str]:
     if image.startswith(LOCAL_FILE):
         if provider != "local":
             yield f"the image '{image[:80]}' is a file of one host, which {provider} has not: give a container image"
+        else:
+            yield f"'{image[:80]}' names no program: write file:PATH, in quotes where there are blanks in it"
         return
     found = IMAGE.fullmatch(image)
     if found is None or len(found["name"]) > IMAGE_NAME_MOST:

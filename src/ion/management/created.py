@@ -75,14 +75,21 @@ async def find_module(ledger: Ledger, name: str) -> Registered:
     modules = {one.module.name: one for one in await ledger.modules()}
     bare = await bare_name(ledger, name, modules)
     if bare not in modules:
-        raise NotFoundError(f"there is no module '{name}': {suggestion(name, modules)}")
+        deployed = _DEPLOYED.fullmatch(name)
+        hint = suggestion(deployed[1] if deployed else name, modules)
+        raise NotFoundError(f"there is no module '{name}': {hint}")
     return modules[bare]
 
 
-async def bare_name(ledger: Ledger, name: str, known: Mapping[str, Registered]) -> str:
-    """A module's name without what a deployed name has behind it; what is no deployed name stays as it is."""
+async def bare_name(ledger: Ledger, name: str, known: Mapping[str, Registered] | None = None) -> str:
+    """A module's name without what a deployed name has behind it; what is no deployed name stays as it is.
+
+    `known` are the registered modules by name, if they have been read.
+    """
     deployed = _DEPLOYED.fullmatch(name)
-    if name in known or deployed is None:
+    if deployed is None:
+        return name
+    if name in (known if known is not None else {one.module.name for one in await ledger.modules()}):
         return name
     bare, beginning = deployed.groups()
     async for past in ledger.revisions(bare):

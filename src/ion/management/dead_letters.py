@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from ion.errors import ConflictError, InvalidError
+from ion.management.checks import check_modules
 from ion.management.jobs import find_job
 from ion.management.report_text import many
 from ion.management.run import jobs_of
@@ -134,6 +135,8 @@ async def check_redrive(ledger: Ledger, letters: Sequence[Letter], image: str) -
         raise InvalidError(
             f"module {modules[0]} runs without an image; change its command in the pipeline file instead"
         )
+    module = msgspec.structs.replace(registered[modules[0]], image=image)
+    check_modules([module], module.pipeline)
 
 
 async def redrive(ledger: Ledger, letters: Sequence[Letter], image: str, actor: str) -> AsyncIterator[Letter]:

@@ -102,5 +102,16 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def revise(module: Module, image_digest: str = "") -> Revision:
     """The revision of this configuration: the same configuration always gets the same id (16 hexadecimal digits)."""
-    encoded = msgspec.json.encode((module, image_digest), order="deterministic")
+    encoded = msgspec.json.encode((_unsaid(module), image_digest), order="deterministic")
     return Revision(id=hashlib.sha256(encoded).hexdigest()[:16], module=module, image_digest=image_digest)
+
+
+def _unsaid(value: Any) -> Any:
+    """The same value; in structs nothing is written that is the default, whether somebody said it or not."""
+    if isinstance(value, tuple):
+        return tuple(_unsaid(one) for one in value)
+    if not isinstance(value, msgspec.Struct):
+        return value
+    given = {field.name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
+    defaults = {field.name: field.default for field in msgspec.structs.fields(value)}
+    return type(value)(**{name: _unsaid(one) for name, one in given.items() if one != defaults[name]})

@@ -29,4 +29,4 @@ class HistoryLedger(ABC):
 
     @abstractmethod
     def trail(self, since: datetime | None, most: int) -> AsyncIterator[Entry]:
-        """The last `most` (1 to 10,000) lines of the audit trail, of those since a time; the oldest first."""
+        """The last `most` (1 to 100,000) lines of the audit trail, of those since a time; the oldest first."""

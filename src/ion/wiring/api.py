@@ -29,7 +29,7 @@ class Safety(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     material: Material | None
-    callers: Callers
+    callers: Callers | None
 
 
 def safety(served: Served) -> Safety:
@@ -50,7 +50,7 @@ def safety(served: Served) -> Safety:
             "CA (`ion certs init` makes them), or let it be bound to loopback"
         )
     if missing:
-        return Safety(host=host, material=None, callers=Callers())
+        return Safety(host=_literal(host), material=None, callers=None)
     material = Material(Files(Path(served.certificate), Path(served.key), Path(served.ca)))
     return Safety(host=host, material=material, callers=Callers(served.roles, Revoked(_revoked(served))))
 
@@ -59,6 +59,11 @@ def _revoked(served: Served) -> Path | None:
     """The list that is named, else the one that `ion certs` keeps beside the CA's certificate."""
     beside = Path(served.ca).with_name(REVOKED)
     return Path(served.revoked) if served.revoked else beside if beside.exists() else None
+
+
+def _literal(host: str) -> str:
+    """Loopback as an address: one of the two, so that it is known to which a client has come."""
+    return LOOPBACK if host == "localhost" else host
 
 
 @asynccontextmanager
@@ -82,8 +87,9 @@ async def serving_api(
     def make(actor: str) -> Management:
         return LocalManagement(stores, actor=actor, work=store / "work", retention=retention, place=str(store))
 
+    door = Door(safety.callers, stores.ledger, make)
     served = serving(
-        Door(safety.callers, stores.ledger, make),
+        door,
         host=safety.host,
         port=port,
         credentials=safety.material.credentials() if safety.material else None,
@@ -91,4 +97,5 @@ async def serving_api(
         spool=store / "spool",
     )
     async with served as bound:
+        door.address = (safety.host, bound)
         yield bound

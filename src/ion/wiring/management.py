@@ -9,9 +9,6 @@ from ion.management.verbs import Management
 from ion.wiring.remembered import remembered
 from ion.wiring.stores import open_store
 
-HERE = "here"
-"""Where a change comes from that a command made on the store itself."""
-
 
 def actor() -> str:
     """Who does this, for histories."""
@@ -22,7 +19,7 @@ def actor() -> str:
 async def open_management(store: Path) -> AsyncIterator[Management]:
     """Opens a store that is there, and gives the verbs on it; changes are by `actor` and in the trail."""
     from ion.management.access.callers import Caller
-    from ion.management.access.record import recorded
+    from ion.management.access.record import HERE, recorded
     from ion.management.local import LocalManagement
 
     async with open_store(store) as stores:

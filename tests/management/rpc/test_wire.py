@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.management.rpc.stage import World, lived, remotely
+from tests.management.rpc.stage import World, remotely
 
 from ion.errors import IonError
 from ion.management.dead_letters import LetterFilter
@@ -105,12 +105,6 @@ REFUSALS: list[tuple[str, dict[str, Any]]] = [
     ("findings.find", {}),
 ]
 FACE = Subscription(type="face")
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with lived(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

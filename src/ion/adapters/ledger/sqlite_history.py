@@ -1,5 +1,6 @@
 """The revisions of modules, and the audit trail; see `ion.ports.ledger_history`."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -38,8 +39,12 @@ class SqliteHistory(HistoryLedger):
 
     async def trail(self, since: datetime | None, most: int) -> AsyncIterator[Entry]:
         start = 0.0 if since is None else since.timestamp()
-        for body in self._database.read(lambda db: _trail(db, start, most)):
-            yield _entry.decode(body)
+        place = self._database.read(lambda db: _first_of_last(db, start, most))
+        while page := self._database.read(partial(_after, place=place, most=min(most, _PAGE))):
+            for *_, body in page:
+                yield _entry.decode(body)
+            place, most = page[-1][:2], most - len(page)
+            await asyncio.sleep(0)
 
 
 def _noted(
@@ -65,8 +70,15 @@ def _unnoted(connection: sqlite3.Connection, module: str) -> Sequence[str]:
     return [body for (body,) in rows]
 
 
-def _trail(connection: sqlite3.Connection, start: float, most: int) -> Sequence[str]:
-    rows = connection.execute(
-        "SELECT body FROM trail WHERE at >= ? ORDER BY at DESC, seq DESC LIMIT ?", (start, most)
+def _first_of_last(connection: sqlite3.Connection, start: float, most: int) -> tuple[float, int]:
+    """The place before the last `most` lines of those since a time."""
+    found = connection.execute(
+        "SELECT at, seq FROM trail WHERE at >= ? ORDER BY at DESC, seq DESC LIMIT 1 OFFSET ?", (start, most)
+    ).fetchone()
+    return (found[0], found[1]) if found else (start, -1)
+
+
+def _after(connection: sqlite3.Connection, place: tuple[float, int], most: int) -> Sequence[tuple[float, int, str]]:
+    return connection.execute(
+        "SELECT at, seq, body FROM trail WHERE (at, seq) > (?, ?) ORDER BY at, seq LIMIT ?", (*place, most)
     ).fetchall()
-    return [body for (body,) in reversed(rows)]

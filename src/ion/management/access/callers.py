@@ -2,7 +2,7 @@
 
 A certificate of `ion certs` carries its role in the subject (`CN=alice,OU=operator,O=ion`), so a small installation
 keeps no table of people. Where a table of roles is given, it alone counts. Without one, any other certificate of the CA
-is an admin's, as with the 2018 original; and so is who reaches a server without TLS, which binds loopback only.
+is an admin's, as with the 2018 original. So is, on a server without TLS, the user that it runs as.
 """
 
 import contextlib
@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ion.errors import DeniedError, InvalidError
+from ion.errors import DeniedError, InvalidError, UnsupportedError
 from ion.management.access.certificate import ORGANIZATION, PIPELINE, Certificate, read_certificate
+from ion.management.access.neighbour import Address, check_neighbour
 from ion.management.access.revoked import Revoked
 from ion.model.role import Grant, Role
 
 UNKNOWN = "unknown"
-"""Who calls a server without TLS."""
-
 _ALL = Grant(subject="*", role=Role.ADMIN)
 
 
@@ -52,6 +51,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(name for grant in enough for name in grant.pipelines)
 
 
+def neighbour(client: Address, server: Address, peer: str) -> Caller:
+    """Who calls a server without TLS, from this host."""
+    try:
+        return Caller(actor=check_neighbour(client, server), grants=(_ALL,), peer=peer)
+    except (DeniedError, UnsupportedError) as error:
+        return Caller(actor=UNKNOWN, peer=peer, refusal=str(error))
+
+
 class Callers:
     """Tells callers by their certificates. Raises InvalidError: a subject of the roles cannot be used."""
 
@@ -65,10 +72,8 @@ class Callers:
         self._roles = [(pattern(grant.subject), grant) for grant in roles]
         self._revoked, self._clock = revoked or Revoked(None), clock
 
-    def caller(self, pem: bytes | None, peer: str) -> Caller:
-        """Whoever has this certificate (None: the server asks for none) and calls from `peer`."""
-        if pem is None:
-            return Caller(actor=UNKNOWN, grants=(_ALL,), peer=peer)
+    def caller(self, pem: bytes, peer: str) -> Caller:
+        """Whoever has this certificate and calls from `peer`."""
         found = read_certificate(pem)
         refusal = self._refusal(found)
         grants = () if refusal else tuple(self._grants(found))

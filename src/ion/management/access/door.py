@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from ion.management.access.callers import Callers
+from ion.management.access.callers import Caller, Callers, neighbour
 from ion.management.access.gate import guarded
+from ion.management.access.neighbour import Address
 from ion.management.access.record import recorded
 from ion.management.verbs import Management
 from ion.ports.ledger import Ledger
@@ -17,20 +18,27 @@ _CERTIFICATE = "x509_pem_cert"
 
 
 class Door:
-    """Gives each call the verbs. `make` makes them for the name of whom changes are by."""
+    """Gives each call the verbs. `make` makes them for the name of whom changes are by; `callers` is None without TLS.
 
-    def __init__(self, callers: Callers, ledger: Ledger, make: Callable[[str], Management]) -> None:
+    `address` is where the server listens, to be set before the first call.
+    """
+
+    def __init__(self, callers: Callers | None, ledger: Ledger, make: Callable[[str], Management]) -> None:
         self._callers, self._ledger, self._make = callers, ledger, make
+        self.address: Address = ("", 0)
 
     def __call__(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Management:
-        found = context.auth_context().get(_CERTIFICATE)
-        caller = self._callers.caller(_bytes(found), peer_of(context.peer()))
+        caller = self._caller(context)
         allowed = guarded(self._make(caller.actor), caller, self._ledger)
         return recorded(allowed, caller, self._ledger)
 
-
-def _bytes(found: Any) -> bytes | None:
-    return bytes(next(iter(found))) if found else None
+    def _caller(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller:
+        peer = peer_of(context.peer())
+        if self._callers is None:
+            host, _, port = peer.rpartition(":")
+            return neighbour((host.strip("[]"), int(port)), self.address, peer)
+        (pem,) = context.auth_context()[_CERTIFICATE]  # without one there is no connection
+        return self._callers.caller(bytes(pem), peer)
 
 
 def peer_of(told: str) -> str:

@@ -7,7 +7,7 @@ take it, the change stands, and the entry is in the log: to fail here would tell
 
 import logging
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import Enum
@@ -25,6 +25,9 @@ from ion.model.module import Module
 from ion.ports.ledger import Entry, Ledger
 
 log = logging.getLogger(__name__)
+
+HERE = "here"
+"""Where a change comes from that a command made on the store itself."""
 
 MOST = 500
 SHOWN = 10
@@ -84,10 +87,22 @@ class _Record(Around):
             peer=self._caller.peer,
             outcome=masked(outcome),
         )
-        try:
-            await self._ledger.note(entry)
-        except IonError as error:
-            log.error("the audit trail lacks an entry, as the ledger did not take it (%s): %r", error, entry)
+        await keep(entry, self._ledger)
+
+
+async def keep(entry: Entry, ledger: Ledger) -> None:
+    """Adds an entry to the trail, or to the log."""
+    try:
+        await ledger.note(entry)
+    except IonError as error:
+        log.error("the audit trail lacks an entry, as the ledger did not take it (%s): %r", error, entry)
+
+
+async def keep_applied(modules: Sequence[str], actor: str, ledger: Ledger) -> None:
+    """What `ion run` and `ion up` did to the modules of a store when they began; nothing if nothing."""
+    if modules:
+        told = about({"modules": tuple(modules)})
+        await keep(Entry(at=datetime.now(UTC), actor=actor, verb="modules.apply", about=told, peer=HERE), ledger)
 
 
 def about(arguments: Arguments) -> str:

@@ -1,7 +1,7 @@
 """Looking through what was found: which jobs fit, why a job is as it is, and insights as rows.
 
 No index leads to a subject, a hash or an insight. What is looked through is every job of the flow that is named, or
-else of the whole ledger: a page of rows at a time, some ten thousand a second where the ledger is on this host. A
+else of the whole ledger: a page of rows at a time, some thirty thousand a second where the ledger is on this host. A
 row holds its manifest up to 32 KB; a larger one is read from the blobs, only where the row cannot decide and its counts
 do not rule it out. Memory holds a page of rows and one manifest.
 """
@@ -70,7 +70,7 @@ class LocalFindings(FindingVerbs):
 
         A job that retention took may still have its record, which tells its insights then; its revision stays.
         """
-        which = await self._narrowed(flow=flow, module=module, states=() if flow else _COUNTS)
+        which = await self._narrowed(flow=flow, module=module)  # not by states: nearly all are released, without index
         async for job in jobs_of(self._ledger, which):
             ended = job.manifest.ended_at if job.manifest else job.ended_at
             if job.state not in _COUNTS or job.gave_way or ended is None:
@@ -81,8 +81,8 @@ class LocalFindings(FindingVerbs):
 
     # ---- reading ----------------------------------------------------------------------------------------------
 
-    async def _narrowed(self, *, flow: str, module: str = "", states: tuple[State, ...] = ()) -> JobFilter:
-        return JobFilter(correlation_id=await self._site.flow_id(flow), module=module, states=states)
+    async def _narrowed(self, *, flow: str, module: str = "") -> JobFilter:
+        return JobFilter(correlation_id=await self._site.flow_id(flow), module=module)
 
     async def _manifest(self, job: Job) -> Manifest | None:
         """The job's results, or None where there are none (any more)."""

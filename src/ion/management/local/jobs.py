@@ -55,7 +55,8 @@ class LocalJobs(JobVerbs):
         return LatestJobs(jobs=tuple(jobs), total=total)
 
     async def _whole(self, which: JobFilter) -> JobFilter:
-        return msgspec.structs.replace(which, correlation_id=await self._site.flow_id(which.correlation_id))
+        flow, module = await self._site.flow_id(which.correlation_id), await self._site.module_name(which.module)
+        return msgspec.structs.replace(which, correlation_id=flow, module=module)
 
     async def log(self, *, job: str, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:
         within("the first byte of a log", start, -LOG_MOST, LOG_MOST)
@@ -102,7 +103,7 @@ class LocalJobs(JobVerbs):
         dry: bool = False,
     ) -> AsyncIterator[RerunLine]:
         which = RerunFilter(
-            module=module,
+            module=await self._site.module_name(module),
             correlation_id=await self._site.flow_id(flow),
             since=since,
             states=states or (State.RELEASED,),

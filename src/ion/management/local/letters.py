@@ -42,4 +42,5 @@ class LocalLetters(LetterVerbs):
                 yield Redriven(id=letter.id)
 
     async def _whole(self, which: LetterFilter) -> LetterFilter:
-        return msgspec.structs.replace(which, correlation_id=await self._site.flow_id(which.correlation_id))
+        flow, module = await self._site.flow_id(which.correlation_id), await self._site.module_name(which.module)
+        return msgspec.structs.replace(which, correlation_id=flow, module=module)

@@ -14,6 +14,7 @@ from ion.management.registry import left_over, register
 from ion.management.run import jobs_of
 from ion.management.verbs.modules import Applied, Change, Difference, Fate, ModuleState, ModuleVerbs
 from ion.management.verbs.server import COUNTED_MOST
+from ion.messaging.nearest import suggestion
 from ion.model.job import State
 from ion.model.module import Module, Revision, revise
 from ion.ports.ledger import JobFilter, Past, Registered
@@ -117,7 +118,7 @@ class LocalModules(ModuleVerbs):
                 found = True
                 yield past
         if not found:
-            raise NotFoundError(f"the module '{name}' was never applied: `ion module list` shows those there are")
+            raise NotFoundError(f"the module '{name}' was never applied: {suggestion(name, known)}")
 
 
 def _planned(

@@ -9,6 +9,7 @@ import msgspec
 
 from ion.dispatcher.service import Stores
 from ion.errors import InvalidError
+from ion.management.created import bare_name
 from ion.management.flows import find_flow
 from ion.model.retention import Retention
 
@@ -31,6 +32,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     async def flow_id(self, beginning: str) -> str:
         """The whole correlation id; nothing stays nothing. Raises as `find_flow`."""
         return (await find_flow(self.stores.ledger, beginning)).correlation_id if beginning else ""
+
+    async def module_name(self, name: str) -> str:
+        """A module's name, where it may be the deployed one; nothing stays nothing."""
+        return await bare_name(self.stores.ledger, name)
 
 
 def within(what: str, number: float, least: float, most: float) -> None:

@@ -54,7 +54,7 @@ class Calls:
         with self._call() as call:
             try:
                 return await work(call)
-            except grpc.aio.AbortError:  # ended already
+            except grpc.aio.BaseError:  # gRPC's own: the call has ended already, its client is gone
                 raise
             except IonError as error:
                 refusal: IonError | None = error

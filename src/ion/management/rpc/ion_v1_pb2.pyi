@@ -264,14 +264,16 @@ class ModulesHistoryRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class EventsCreateRequest(_message.Message):
-    __slots__ = ("event", "file", "content")
+    __slots__ = ("event", "file", "content", "end")
     EVENT_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     event: NewEvent
     file: str
     content: bytes
-    def __init__(self, event: _Optional[_Union[NewEvent, _Mapping]] = ..., file: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+    end: bool
+    def __init__(self, event: _Optional[_Union[NewEvent, _Mapping]] = ..., file: _Optional[str] = ..., content: _Optional[bytes] = ..., end: _Optional[bool] = ...) -> None: ...
 
 class EventsNextRequest(_message.Message):
     __slots__ = ("event_type", "group", "timeout_s", "take")

@@ -7,18 +7,19 @@ for a flow), it bounds the wait for the server to say that it heard.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
-from ion.errors import InvalidError, UnavailableError
+from ion.errors import InvalidError, UnavailableError, UnsupportedError
 from ion.management.events import Raised, RootFile
 from ion.management.rpc.ion_v1_pb2 import EventsCreateRequest
-from ion.management.rpc.methods import ENDLESS, Method, groups, methods
+from ion.management.rpc.methods import ENDLESS, Answer, Method, groups, methods
 from ion.management.rpc.status import error_of
 from ion.management.rpc.upload import parts
 from ion.management.verbs import (
@@ -44,11 +45,14 @@ PORT: Final = 9000
 RECEIVE_MOST: Final = 128 * 1024 * 1024
 """Bytes of one answer: a page of a thousand jobs, each row as large as a row may be."""
 PING_S: Final = 30.0
+ANSWER_S: Final = 10.0
+"""A server that has not answered a ping by then is gone: who follows a log is told so."""
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVE_MOST),
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", round(PING_S * 1000)),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", round(ANSWER_S * 1000)),
+    ("grpc.http2.ping_timeout_ms", round(ANSWER_S * 1000)),  # else no less than a minute
     ("grpc.http2.max_pings_without_data", 0),
 )
 
@@ -69,6 +73,15 @@ class Line:
         except TimeoutError as error:
             raise UnavailableError(
                 f"no answer from Ion at {self.endpoint} within {self.timeout_s:g} s: is it up, and reachable?"
+            ) from error
+
+    def understood(self, answer: Answer, raw: bytes) -> Any:
+        """What a verb gives for an answer. Raises UnsupportedError: it is none that is known here."""
+        try:
+            return answer.read(answer.message.FromString(raw))
+        except (DecodeError, InvalidError) as error:
+            raise UnsupportedError(
+                f"Ion at {self.endpoint} answers what this client cannot read, it is of another version: {error}"
             ) from error
 
     async def within(self, waiting: Awaitable[T]) -> T:
@@ -145,62 +158,75 @@ def _verb(method: Method) -> Callable[..., Any]:
 
 
 def _unary(method: Method) -> Callable[..., Any]:
-    arguments, (message, _, read) = method.arguments, method.answer
+    arguments, answer = method.arguments, method.answer
     assert arguments is not None
     endless = method.key in ENDLESS
 
     async def verb(self: _Group, **given: Any) -> Any:
         line = self.line
         request = arguments.made(given)
-        ask = line.channel.unary_unary(method.path, type(request).SerializeToString, message.FromString)
+        ask: Any = line.channel.unary_unary(method.path, type(request).SerializeToString)
         with line.errors():
             if not endless:
-                return read(await ask(request, timeout=line.timeout_s + _own_s(given)))
-            async with _left(ask(request)) as call:
+                return line.understood(answer, await ask(request, timeout=line.timeout_s + _own_s(given)))
+            with _left(ask(request)) as call:
                 await line.within(call.initial_metadata())
-                return read(await call)
+                return line.understood(answer, await call)
 
     return verb
 
 
 def _stream(method: Method) -> Callable[..., Any]:
-    arguments, (message, _, read) = method.arguments, method.answer
+    arguments, answer = method.arguments, method.answer
     assert arguments is not None
     endless = method.key in ENDLESS
 
     async def verb(self: _Group, **given: Any) -> AsyncIterator[Any]:
         line = self.line
         request = arguments.made(given)
-        ask = line.channel.unary_stream(method.path, type(request).SerializeToString, message.FromString)
-        with line.errors():
-            async with _left(ask(request)) as call:
-                following = endless and given.get("follow", False)
-                results = aiter(call)
-                first = await (line.within(call.initial_metadata()) if following else line.within(anext(results, None)))
-                if first is not None and not following:
-                    yield read(first)
-                async for one in results:
-                    yield read(one)
+        ask: Any = line.channel.unary_stream(method.path, type(request).SerializeToString)
+        with line.errors(), _left(ask(request)) as call:
+            following = endless and given.get("follow", False)
+            results = aiter(call)
+            first = await (line.within(call.initial_metadata()) if following else line.within(anext(results, None)))
+            if first is not None and not following:
+                yield line.understood(answer, first)
+            async for one in results:
+                yield line.understood(answer, one)
 
     return verb
 
 
 def _upload(method: Method) -> Callable[..., Any]:
-    message, _, read = method.answer
-
     async def verb(self: _Group, *, event: NewEvent, files: Sequence[RootFile] = ()) -> Raised:
         line = self.line
-        ask: Any = line.channel.stream_unary(method.path, EventsCreateRequest.SerializeToString, message.FromString)
-        with line.errors():
-            async with _left(ask()) as call:
-                with suppress(asyncio.InvalidStateError):  # it has been answered already: refused, that is
-                    async for part in parts(event, files):
-                        await line.within(call.write(part))
+        ask: Any = line.channel.stream_unary(method.path, EventsCreateRequest.SerializeToString)
+        with line.errors(), _left(ask()) as call:
+            await line.within(call.wait_for_connection())
+            async with aclosing(parts(event, files)) as upload:
+                async for part in upload:
+                    if not await line.within(_sent(call, part)):
+                        break
+                else:
                     await call.done_writing()
-                raised: Raised = read(await line.within(call))
-                return raised
+            raised: Raised = line.understood(method.answer, await line.within(call))
+            return raised
 
     return verb
+
+
+async def _sent(call: Any, part: EventsCreateRequest) -> bool:
+    """Whether it went: not if the server has ended the call, refused it, that is.
+
+    This is what `call.write` does, but for its habit of putting a status of its own in the place of the server's.
+    """
+    if call.done():
+        return False
+    try:
+        await call._cython_call.send_serialized_message(part.SerializeToString())  # noqa: SLF001
+    except grpc.aio.InternalError:
+        return False
+    return True
 
 
 def _own_s(given: dict[str, Any]) -> float:
@@ -208,8 +234,8 @@ def _own_s(given: dict[str, Any]) -> float:
     return max(float(given.get("timeout_s", 0.0)), 0.0)
 
 
-@asynccontextmanager
-async def _left(call: Any) -> AsyncGenerator[Any]:
+@contextmanager
+def _left(call: Any) -> "Generator[Any]":
     """Ends the call when it is left, wherever that is."""
     try:
         yield call
@@ -237,7 +263,7 @@ async def open_remote(
     Raises:
         InvalidError: only one of certificate and key is given, a file cannot be read, or there is no endpoint.
     """
-    target = _target(endpoint)
+    target = target_of(endpoint)
     credentials = _credentials(certfile, keyfile, cacertfile)
     if credentials is None:
         channel = grpc.aio.insecure_channel(target, options=OPTIONS)
@@ -247,7 +273,8 @@ async def open_remote(
         yield RemoteManagement(channel, endpoint=target, timeout_s=timeout_s)
 
 
-def _target(endpoint: str) -> str:
+def target_of(endpoint: str) -> str:
+    """Host and port. Raises InvalidError: it is empty."""
     host = endpoint.strip()
     if not host:
         raise InvalidError("the endpoint is empty: give HOST:PORT of a management API")

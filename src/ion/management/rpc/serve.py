@@ -89,6 +89,7 @@ def _options(liveness: Liveness) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", round(liveness.ping_s * 1000)),
         ("grpc.keepalive_timeout_ms", round(liveness.answer_s * 1000)),
+        ("grpc.http2.ping_timeout_ms", round(liveness.answer_s * 1000)),  # else no less than a minute
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", round(liveness.least_s * 1000)),

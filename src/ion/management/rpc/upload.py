@@ -1,6 +1,9 @@
-"""An event with its files, as a stream: first the event, then for each file its name and its pieces."""
+"""An event with its files, as a stream: first the event, then for each file its name and its pieces, at last the end.
 
-from collections.abc import AsyncIterator, Sequence
+The end is said, not just reached: a client that dies in the middle may look as one that is done.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,12 +29,13 @@ async def receive(requests: AsyncIterator[bytes], folder: Path) -> tuple[NewEven
         InvalidError: it is not in that order. UnavailableError: the disk is full.
     """
     event: NewEvent | None = None
+    ended = False
     files: list[RootFile] = []
     target: BinaryIO | None = None
     try:
         async for raw in requests:
             part = _part(raw)
-            match part.WhichOneof("part"):
+            match None if ended else part.WhichOneof("part"):
                 case "event" if event is None:
                     event = codec_of(NewEvent).read(part.event)
                 case "file" if event is not None:
@@ -41,18 +45,20 @@ async def receive(requests: AsyncIterator[bytes], folder: Path) -> tuple[NewEven
                     target = files[-1].file.open("xb")
                 case "content" if target is not None:
                     await in_thread(target.write, part.content)
-                case other:
+                case "end" if event is not None:
+                    ended = True
+                case _:
                     raise InvalidError(
-                        f"the upload is out of order at its {other or 'empty'} part: send the event once and first, "
-                        "then for each file its name and its pieces"
+                        f"the upload is out of order at its part '{part.WhichOneof('part')}': send the event once and "
+                        "first, then for each file its name and its pieces, at last the end"
                     )
     except OSError as error:
         raise full(folder, error) from error
     finally:
         if target is not None:
             target.close()
-    if event is None:
-        raise InvalidError("the upload is empty: send the event first")
+    if event is None or not ended:
+        raise InvalidError("the upload broke off: send the event, its files, and at last the end")
     check_files(files)
     return event, files
 
@@ -71,7 +77,7 @@ def _named(name: str, files: Sequence[RootFile], folder: Path) -> RootFile:
     return file
 
 
-async def parts(event: NewEvent, files: Sequence[RootFile]) -> AsyncIterator[EventsCreateRequest]:
+async def parts(event: NewEvent, files: Sequence[RootFile]) -> AsyncGenerator[EventsCreateRequest]:
     """An upload, piece by piece. Raises InvalidError: a file cannot be read."""
     first = EventsCreateRequest()
     codec_of(NewEvent).fill(event, first.event)
@@ -85,3 +91,4 @@ async def parts(event: NewEvent, files: Sequence[RootFile]) -> AsyncIterator[Eve
                     yield EventsCreateRequest(content=piece)
         except OSError as error:
             raise InvalidError(f"the file {file.file} cannot be read: {error.strerror}") from error
+    yield EventsCreateRequest(end=True)

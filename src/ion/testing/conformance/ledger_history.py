@@ -76,6 +76,14 @@ class HistoryConformance(LedgerStage):
         assert await _verbs(stage.other, most=1, since_s=2) == ["5"]
         assert await _verbs(stage.other, most=100, since_s=60) == []
 
+    async def test_a_long_trail_is_told_whole(self, stage: Stage) -> None:
+        """However many lines are asked for, each is told once, in order."""
+        for number in range(MANY):
+            await stage.ledger.note(_entry(str(number)))
+            stage.clock.advance(number % 2)
+        assert await _verbs(stage.other, most=1000) == [str(number) for number in range(MANY)]
+        assert await _verbs(stage.other, most=MANY - 10) == [str(number) for number in range(10, MANY)]
+
     async def test_lines_of_one_instant_keep_their_order(self, stage: Stage) -> None:
         """What one process noted first stands first."""
         for number in range(10):
