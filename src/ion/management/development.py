@@ -98,6 +98,7 @@ async def prepare(stores: Stores, step: Step, folder: Path) -> Event:
 
 
 async def _lay_out(stores: Stores, assignment: Assignment, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
     workspace = await stores.handler.prepare(assignment, folder)
     forget(folder)
     linked = set(workspace.linked)

@@ -72,6 +72,7 @@ async def run_trial(
     devices = gpu_devices()[: module.resources.gpu]
     job = msgspec.structs.replace(job, attempt=max(job.attempt, 1), devices=devices)
     revision = revise(module, image_digest)
+    directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ion-trial-", ignore_cleanup_errors=True) as scratch:
         try:
             async with _open(Path(scratch), directory, secrets, environ) as (executor, blobs):
