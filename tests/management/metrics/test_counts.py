@@ -83,3 +83,15 @@ async def test_failures_are_counted_by_class(stores: Stores) -> None:
     told = values(await page(stores, counts))
     assert (told["ion_failures_total", "lost", "detect"], told["ion_failures_total", "memory", "detect"]) == (2, 1)
     assert (told["ion_attempts_total", "detect", "failed"], told["ion_attempts_total", "detect", "dead"]) == (1, 2)
+
+
+async def test_while_the_ledger_is_away_the_page_says_so(tmp_path: Path) -> None:
+    """With what was counted, and without figures that would be guesses."""
+    async with open_store(tmp_path / "store") as stores:
+        pass
+    counts = Counts()
+    counts.observe(Progress(job=job(), step=Step.DEAD))
+    told = values(await page(stores, counts))
+    assert told["ion_ledger_up",] == 0
+    assert told["ion_attempts_total", "detect", "dead"] == 1
+    assert ("ion_dispatchers",) not in told
