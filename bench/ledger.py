@@ -1,7 +1,8 @@
 """Each ledger beside bare statements of the same kind: jobs admitted, claimed and committed a second.
 
 The servers are real ones on this machine, started for it, and wait for the disk. Each is measured with 100 jobs in it
-and with 1,000,000 (`ION_BENCH_ROWS`); the embedded one, to compare with, with 100. A further ledger is one more entry of `LEDGERS`.
+and with 1,000,000 (`ION_BENCH_ROWS`); the embedded one, to compare with, with 100. A further ledger is one more entry
+of `LEDGERS`.
 """
 
 import asyncio
