@@ -9,6 +9,7 @@ import pytest
 from pyarrow import parquet  # type: ignore[import-untyped]
 from tests.cli.programs import Folder
 from tests.cli.remote import Remote, invoke
+from tests.cli.terminal import Terminal
 
 from ion.model.event import Event
 
@@ -69,3 +70,22 @@ def test_a_client_that_was_not_let_in_is_told_by_the_doctor(served: Remote) -> N
     """Without a certificate of its own it learns that it needs one."""
     out = invoke("--endpoint", served.endpoint, "--cacertfile", str(served.authority.ca), "doctor", code=1).stdout
     assert "so it wants a certificate of yours: give one by --cacertfile" in out
+
+
+def test_top_outlives_its_server(served: Remote) -> None:
+    """What was drawn stays, with a sentence below it; it asks again until it is ended."""
+    view = Terminal(*served.options, "top", "--interval", "200ms")
+    try:
+        view.until(lambda text: "q ends" in text)
+        served.server.kill()
+        view.until(lambda text: "no answer from Ion" in text)
+        view.type(b"q")
+        assert view.ended() == 0
+    finally:
+        view.kill()
+
+
+def test_top_of_nobody_ends_with_a_sentence(served: Remote) -> None:
+    """An Ion that does not answer at the first look is none to watch."""
+    served.server.kill()
+    assert "no answer from Ion" in served.ion("top", code=1).stderr

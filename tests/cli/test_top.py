@@ -1,15 +1,11 @@
 """`ion top`: one look as plain tables, and a view on a real terminal that is drawn again until it is ended."""
 
-import os
 import re
-import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cli.programs import ION, PATIENCE_S
+from tests.cli.terminal import Terminal
 
 from ion.cli.top import Beats, Rate
 from ion.management.flows import FlowState
@@ -25,44 +21,6 @@ ON, OFF = "\x1b[?1049h", "\x1b[?1049l"
 CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
-class Terminal:
-    """The command on a terminal of its own, with a keyboard."""
-
-    def __init__(self, *arguments: str) -> None:
-        pid, self._ours = os.forkpty()
-        if not pid:
-            environ = {name: value for name, value in os.environ.items() if not name.startswith("ION_")}
-            environ |= {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
-            os.execvpe(sys.executable, [*ION, *arguments], environ)
-        self.pid, self.text = pid, ""
-
-    def until(self, enough: Callable[[str], bool]) -> None:
-        """Reads what is drawn, for a while at most."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not enough(self.text):
-            assert time.monotonic() < deadline, self.text
-            piece = self._read()
-            assert piece, self.text
-            self.text += piece
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._ours, keys)
-
-    def ended(self) -> int:
-        """Its exit code, once it has ended by itself."""
-        while piece := self._read():
-            self.text += piece
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self._ours)
-        return os.waitstatus_to_exitcode(status)
-
-    def _read(self) -> str:
-        try:
-            return os.read(self._ours, 65536).decode(errors="replace")
-        except OSError:  # what Linux answers at the end
-            return ""
-
-
 @pytest.fixture
 def terminal(bench: "Bench") -> Iterator[Callable[..., Terminal]]:
     """Starts `ion top` on the store; what is left is killed."""
@@ -74,11 +32,7 @@ def terminal(bench: "Bench") -> Iterator[Callable[..., Terminal]]:
 
     yield start
     for one in started:
-        try:
-            os.kill(one.pid, signal.SIGKILL)
-            os.waitpid(one.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            continue
+        one.kill()
 
 
 def serve(bench: "Bench", *modules: str) -> None:

@@ -77,6 +77,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield World(stores, tmp_path)
 
 
+def forge(stored: Path) -> None:
+    stored.chmod(0o600)
+    stored.write_bytes(b"a dog")
+
+
 async def whole(pieces: AsyncIterator[bytes]) -> bytes:
     return b"".join([piece async for piece in pieces])
 
@@ -172,12 +177,10 @@ async def test_a_pull_that_fails_leaves_no_folder(world: World, tmp_path: Path) 
     await world.photo("album")
     job = await world.succeed()
     (ref,) = job.event.files
-    stored = Path(unquote(urlsplit(world.stores.blobs.uri(ref.blob)).path))
-    stored.chmod(0o600)
-    stored.write_bytes(b"a dog")
+    forge(Path(unquote(urlsplit(world.stores.blobs.uri(ref.blob)).path)))
     with pytest.raises(UnavailableError, match="is not what was stored"):
         await pull(world.ion.jobs, job.id, tmp_path / "look")
-    stored.unlink()
+    await world.stores.blobs.delete(ref.blob.partition("/")[0] + "/")
     with pytest.raises(NotFoundError):
         await pull(world.ion.jobs, job.id, tmp_path / "look")
     await world.photo("other")

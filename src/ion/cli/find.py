@@ -33,7 +33,8 @@ def find(subject: str, sha256: str, insights: tuple[str, ...], flow: str, *, as_
     """Find jobs by a subject, a file's hash, insights; with several, jobs that all of them fit.
 
     Every job of the flow, or of all flows, is looked through: some seconds for a hundred thousand. Runs that a later
-    one superseded are left out. The column BY says whether a file came out of the job or went in.
+    one superseded are left out. The column BY says whether a file came out of the job or went in. A remote Ion has
+    --timeout (30 s) to find the first.
     """
     wanted = tuple(KeyValue(key=key, value=value) for key, value in key_values(insights).items())
 

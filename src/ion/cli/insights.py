@@ -53,7 +53,8 @@ def export(
 ) -> None:
     """Write insights, a row each: when, whose, the subject, key and value.
 
-    Runs that a later one superseded do not count. `typed` is the JSON text of a value that was no text.
+    Runs that a later one superseded do not count. `typed` is the JSON text of a value that was no text. A remote Ion
+    has --timeout (30 s) to find the first, and looks through every job for it.
     """
     from ion.cli.insights_files import opened
 

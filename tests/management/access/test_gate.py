@@ -102,6 +102,7 @@ async def test_what_is_of_another_pipeline_is_refused(world: World) -> None:
             "event for both": lambda: m.events.create(event=NewEvent(type="mixed")),
             "event into a flow": lambda: m.events.create(event=NewEvent(type="photo", correlation_id=flow)),
             "peek": lambda: m.events.next(event_type="page", group=COUNT.group, timeout_s=0, take=False),
+            "subscribe": lambda: m.events.next(event_type="page", group=DETECT.group, timeout_s=0, take=False),
             "replay": lambda: m.bus.replay(since=since, module="count"),
             "replay all": lambda: m.bus.replay(since=since),
             "why": lambda: m.findings.why(job=theirs.id),
@@ -166,7 +167,7 @@ async def test_lists_are_narrowed_to_the_own_pipeline(world: World) -> None:
         latest = await vera.jobs.latest(which=JobFilter(), most=1)
         assert ([job.module for job in latest.jobs], latest.total) == (["also"], 2)
         assert [one.module.name for one in await vera.modules.list()] == ["also", "detect"]
-        assert [one.flow.correlation_id for one in await vera.flows.list()] == [ours.correlation_id]
+        assert [one.flow.correlation_id for one in await vera.flows.list(most=1)] == [ours.correlation_id]
         assert {one.module for one in (await vera.bus.depths()).depths} <= {"also", "detect"}
         overview = await vera.server.overview()
         assert ([one.registered.module.name for one in overview.modules], overview.open) == (["also", "detect"], 1)

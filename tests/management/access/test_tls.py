@@ -93,7 +93,7 @@ async def test_a_revoked_certificate_is_refused_on_an_open_connection(world: Wor
 
 
 async def test_material_that_changes_is_used_from_the_next_connection_on(world: World, stranger: Authority) -> None:
-    """A further authority is trusted and a new certificate shown, without a restart; open connections go on."""
+    """A further authority is trusted, and no longer, and a new certificate shown, all without a restart."""
     known, unknown = world.client("alice"), world.client("mallory", by=stranger)
     async with world.serving() as port, known.to(port) as open_one:
         await open_one.server.info()

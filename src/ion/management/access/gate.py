@@ -10,7 +10,7 @@ from ion.management.access.around import Arguments, Around, Call, Stream, wrappe
 from ion.management.access.callers import Caller
 from ion.management.access.limits import Limits
 from ion.management.access.needs import Reach, need
-from ion.management.access.rows import has_row, latest, narrowed
+from ion.management.access.rows import has_row, latest, narrowed, newest
 from ion.management.verbs import Management
 from ion.management.verbs.server import Information
 from ion.ports.ledger import Ledger
@@ -29,6 +29,8 @@ class _Gate(Around):
         limits = await self._enter(verb, arguments)
         if limits is not None and verb == "jobs.latest" and not arguments["which"].module:
             return await latest(arguments, limits, go)
+        if limits is not None and verb == "flows.list":
+            return await newest(arguments, limits, go)
         answer = await go(arguments)
         if isinstance(answer, Information):
             return msgspec.structs.replace(answer, actor=self._caller.actor, role=self._caller.role)

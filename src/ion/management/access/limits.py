@@ -58,7 +58,7 @@ class Limits:
             case "event":
                 await self._check_event(value)
             case "group":
-                await self._check_group(value)
+                await self._check_group(value, arguments["event_type"])
             case _:
                 return False
         return True
@@ -99,10 +99,12 @@ class Limits:
         if known and not await self.has_flow(event.correlation_id):
             self._refuse(f"flow {event.correlation_id}")
 
-    async def _check_group(self, group: str) -> None:
-        groups = {one.module.group: one.module.name for one in await self._ledger.modules()}
-        if group not in groups or not await self.has_module(groups[group]):
-            self._refuse(f"the subscription '{group}'")
+    async def _check_group(self, group: str, event_type: str) -> None:
+        """To look at a type that the module does not hear would subscribe it to that."""
+        modules = {one.module.group: one.module for one in await self._ledger.modules()}
+        module = modules.get(group)
+        if module is None or module.pipeline not in self.pipelines or event_type not in {one.type for one in module.on}:
+            self._refuse(f"the subscription '{group}' to '{event_type}'")
 
     def _refuse(self, what: str) -> None:
         theirs = ", ".join(sorted(self.pipelines))

@@ -23,6 +23,8 @@ from ion.model.job import OPEN_STATES, Job, State
 from ion.ports.ledger import JobPage, Registered
 
 replace = msgspec.structs.replace
+LOOKED_AT_MOST = 10_000
+"""Flows."""
 
 
 async def has_row(row: Any, limits: Limits) -> bool:
@@ -82,6 +84,17 @@ async def latest(arguments: Arguments, limits: Limits, go: Call) -> LatestJobs:
     ]
     jobs = sorted((job for one in found for job in one.jobs), key=lambda job: (_admitted(job), job.id))
     return LatestJobs(jobs=tuple(jobs[-arguments.get("most", 50) :]), total=sum(one.total for one in found))
+
+
+async def newest(arguments: Arguments, limits: Limits, go: Call) -> tuple[FlowState, ...]:
+    """The newest flows of the caller's: further back among all, until there are enough of them."""
+    most = asked = arguments.get("most", 20)
+    while True:
+        found = await go({**arguments, "most": asked})
+        theirs = await _rows(found, limits)
+        if len(theirs) >= most or len(found) < asked or asked >= LOOKED_AT_MOST:
+            return theirs[:most]
+        asked = min(asked * 4, LOOKED_AT_MOST)
 
 
 def _admitted(job: Job) -> datetime:

@@ -73,7 +73,8 @@ def _waiting(census: Census) -> Iterator[Symptom]:
         command = f"ion job list --module {name} --state waiting"
         yield warning("waiting", f"{waiting} of {name} waiting, the oldest for {duration(state.oldest_s)}", command)
     if not waits:
-        yield fine("waiting", f"{_jobs(census.total(State.WAITING))} waiting, of modules that go on none for long")
+        waiting = _jobs(census.total(State.WAITING))
+        yield fine("waiting", f"{waiting} waiting, none of them for long where its module goes on")
 
 
 def _waits_long(state: ModuleState) -> bool:
@@ -83,7 +84,7 @@ def _waits_long(state: ModuleState) -> bool:
 def _unreleased(census: Census) -> Iterator[Symptom]:
     count, age_s = len(census.committed), census.oldest_committed_s
     if age_s is None or age_s <= UNRELEASED_WARNING_S:
-        yield fine("unreleased", f"{_jobs(count)} with events that are not released, none for long")
+        yield fine("unreleased", f"{_jobs(count)} on the way to being released")
         return
     message = f"the events of {_jobs(count)} are not released, the oldest for {duration(age_s)}"
     command = f"ion job show {census.committed[0].id}" if census.dispatchers else "ion up ion.yaml"
