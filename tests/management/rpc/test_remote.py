@@ -127,7 +127,7 @@ async def test_a_server_that_is_not_there_is_named() -> None:
             anext(remote.jobs.log(job="a", follow=True)),
             anext(remote.flows.tree(flow="a")),
         ):
-            with pytest.raises(UnavailableError, match=r"no answer from Ion at localhost:1 \(.*refused.*\)"):
+            with pytest.raises(UnavailableError, match=r"no answer from Ion at localhost:1: .*refused; is it up"):
                 await call
 
 
@@ -245,10 +245,18 @@ async def test_both_sides_show_certificates(local: Management, tmp_path: Path) -
         endpoint = f"localhost:{port}"
         async with open_remote(endpoint, certfile=cert, keyfile=key, cacertfile=ca) as remote:
             assert await remote.modules.list() == await local.modules.list()
-        for files in ({"cacertfile": ca}, {"certfile": cert, "keyfile": key, "cacertfile": other}, {}):
+        hung_up, stranger = "it hung up: does it want TLS", "its certificate is not of the CA that is trusted here"
+        for files, said in (
+            ({"cacertfile": ca}, hung_up),
+            ({"certfile": cert, "keyfile": key, "cacertfile": other}, stranger),
+            ({}, hung_up),
+        ):
             async with open_remote(endpoint, timeout_s=10.0, **files) as remote:
-                with pytest.raises(UnavailableError, match=f"no answer from Ion at {endpoint}"):
+                with pytest.raises(UnavailableError, match=f"no answer from Ion at {endpoint}: {said}"):
                     await remote.modules.list()
+    async with serving(lambda _: local) as port, open_remote(f"localhost:{port}", cacertfile=ca) as remote:
+        with pytest.raises(UnavailableError, match="it does not speak TLS: leave out certificate, key and CA"):
+            await remote.modules.list()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ DETAILS_MOST: Final = 4000
 """Bytes of a sentence on the wire, where it is a header: clients take 8 KiB of those, all in all."""
 FAULT: Final = "something went wrong in Ion itself: its log says what"
 AWAY: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+HINTS: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not of the CA that is trusted here: give the one it is of",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS: leave out certificate, key and CA",
+    "Socket closed": "it hung up: does it want TLS, and a certificate of this side that it trusts?",
+}
+"""What to do, by what gRPC says went wrong."""
 DENIED: Final = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 
@@ -71,7 +77,8 @@ def error_of(refused: grpc.aio.AioRpcError, endpoint: str) -> IonError:
 def _told(code: grpc.StatusCode, details: str, endpoint: str) -> IonError:
     """The error for a status that is gRPC's own, or another server's."""
     if code in AWAY:
-        return UnavailableError(f"no answer from Ion at {endpoint} ({_brief(details, code)}): is it up, and reachable?")
+        hint = _hint(details) or f"{_brief(details, code)}; is it up, and reachable?"
+        return UnavailableError(f"no answer from Ion at {endpoint}: {hint}")
     if code in DENIED:
         return DeniedError(details or f"Ion at {endpoint} refuses: it does not know you, or you may not do that")
     if code is grpc.StatusCode.UNIMPLEMENTED:
@@ -85,4 +92,11 @@ def _told(code: grpc.StatusCode, details: str, endpoint: str) -> IonError:
 
 def _brief(details: str, code: grpc.StatusCode) -> str:
     """The last cause of gRPC's chain of them."""
-    return details.rpartition(": ")[2].strip(" ;.") or code.name.lower().replace("_", " ")
+    return details.removesuffix(": OK").rpartition(": ")[2].strip(" ;.]") or code.name.lower().replace("_", " ")
+
+
+def _hint(details: str) -> str:
+    """What TLS may have to do with it that there is no connection, if anything."""
+    if "failed to connect" not in details:
+        return ""
+    return next((hint for sign, hint in HINTS.items() if sign in details), "")
