@@ -167,13 +167,14 @@ def _unary(method: Method) -> Callable[..., Any]:
     async def verb(self: _Group, **given: Any) -> Any:
         line = self.line
         request = arguments.made(given)
-        ask: Any = line.channel.unary_unary(method.path, type(request).SerializeToString)
+        way = line.channel.unary_stream if endless else line.channel.unary_unary  # only a stream tells that it is heard
+        ask: Any = way(method.path, type(request).SerializeToString)
         with line.errors():
             if not endless:
                 return line.understood(answer, await ask(request, timeout=line.timeout_s + _own_s(given)))
             with _left(ask(request)) as call:
                 await line.within(call.initial_metadata())
-                return line.understood(answer, await call)
+                return line.understood(answer, await anext(aiter(call)))
 
     return verb
 
