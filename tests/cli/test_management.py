@@ -1,6 +1,7 @@
 """`ion management start` and the API of `ion up`: real processes, which real clients talk to."""
 
 import asyncio
+import json
 import re
 import signal
 import socket
@@ -245,3 +246,21 @@ def test_what_a_pipeline_file_changes_is_in_the_trail(here: Folder) -> None:
         return [(entry.verb, entry.about, entry.peer) async for entry in stores.ledger.trail(None, 10)]
 
     assert here.do(trail) == [("modules.apply", "modules=detect", "here")]
+
+
+def test_the_trail_can_be_read(here: Folder) -> None:
+    """On the store, and by the API; a table for people, an array for scripts."""
+    here.pipeline({"detect": shell(WAITS, on="photo")})
+    up = here.up("--management-port", "0")
+    port = told(up.program, r"^management API: 127\.0\.0\.1:(\d+) ")
+    up.post("/events/photo", **PHOTO)
+    until(lambda: len(here.begun()) == 1)
+    (job,) = here.jobs("detect")
+    here.ion("job", "retry", job.id, code=2)
+    here.ion("job", "cancel", job.id, "--endpoint", f"localhost:{port}")
+    applied, refused, cancelled = json.loads(here.ion("management", "trail", "--json").out)
+    assert [one["verb"] for one in (applied, refused, cancelled)] == ["modules.apply", "jobs.retry", "jobs.cancel"]
+    assert "can be retried" in refused["outcome"]
+    assert (cancelled["about"], "outcome" in cancelled) == (f"jobs={job.id}", False)
+    lines = here.ion("management", "trail", "--since", "1d", "--most", "1", "--endpoint", f"localhost:{port}").out
+    assert [line.split()[-1] for line in lines.splitlines()] == ["ABOUT", f"jobs={job.id}"]

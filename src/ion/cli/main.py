@@ -49,7 +49,7 @@ COMMANDS = {
     "gc": ("ion.cli.gc:gc_command", "Delete what retention no longer keeps, and what nobody needs."),
     "context": ("ion.cli.contexts:context", "List and choose the Ions that you work on, by name."),
     "completion": ("ion.cli.completion:completion", "Print the script that lets a shell complete commands."),
-    "management": ("ion.cli.management:management", "Serve the management API."),
+    "management": ("ion.cli.management:management", "Serve the management API; show who changed what."),
     "certs": ("ion.cli.certs:certs", "Make certificates for the management API, and take them back."),
     "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
     "version": ("ion.cli.main:version", "Print the version."),

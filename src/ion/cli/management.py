@@ -1,27 +1,35 @@
-"""`ion management`: the management API without a dispatcher beside it."""
+"""`ion management`: the management API without a dispatcher beside it, and the audit trail."""
 
 import asyncio
 import os
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from ion.cli.context import STORE_NAME, example, start_logging
+from ion.cli.context import STORE_NAME, example, manage, start_logging
 from ion.cli.extras import need_management
 from ion.cli.hosting import Interrupts
-from ion.cli.output import here, remark
+from ion.cli.output import array, here, moment, plain, remark, table
 from ion.cli.serving import PACKAGES, Api, port_or_off, with_ports
+from ion.cli.when import when
 from ion.config.load import load_pipeline
 from ion.config.settings import Served, Settings
 from ion.errors import NotFoundError
 
+if TYPE_CHECKING:
+    from ion.management.verbs import Management
+    from ion.ports.ledger import Entry
+
 PIPELINE_FILE = Path("ion.yaml")
+TRAIL = ("WHEN", "WHO", "ROLE", "FROM", "VERB", "OUTCOME", "ABOUT")
 
 
-@click.group(epilog=example("ion management start"))
+@click.group(epilog=example("ion management start", "ion management trail --since 7d"))
 def management() -> None:
-    """Serve the management API: what `--endpoint` and clients elsewhere speak to."""
+    """Serve the management API, which `--endpoint` and clients elsewhere speak to; show who changed what."""
 
 
 @management.command(
@@ -52,6 +60,31 @@ def start(*, file: Path | None, profile: str, host: str, port: int | None, metri
     if served.port is None:
         served = msgspec.structs.replace(served, port=Served().port)
     asyncio.run(_serve(store, settings, served))
+
+
+@management.command(epilog=example("ion management trail --since 7d", "ion management trail --json"))
+@click.option("--since", type=when, metavar="WHEN", help="Since: 2026-11-24, or 7d ago.")
+@click.option("--most", type=click.IntRange(1, 10_000), default=100, show_default=True, help="The last so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def trail(*, since: datetime | None, most: int, as_json: bool) -> None:
+    """Show who changed what: the audit trail, the newest last.
+
+    Refused changes are in it too, with the reason.
+    """
+
+    async def work(management: "Management") -> None:
+        entries = management.server.trail(since=since, most=most)
+        if as_json:
+            await array(entries)
+            return
+        table(TRAIL, [_line(entry) async for entry in entries])
+
+    manage(work)
+
+
+def _line(entry: "Entry") -> tuple[str, ...]:
+    said = (entry.actor, entry.role or "-", entry.peer, entry.verb, entry.outcome or "done", entry.about)
+    return moment(entry.at), *map(plain, said)
 
 
 def _what(file: Path | None, profile: str, named: Path | None) -> tuple[Path, Settings | None]:
