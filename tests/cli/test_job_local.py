@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Bench
-from tests.cli.programs import Folder, raises, shell
+from tests.cli.programs import WAITS, Folder, alive, raises, shell, until
+from tests.cli.remote import Remote
 
+from ion.model.event import Event
 from ion.model.job import State
 
 SECRET = 'hush "quoted" hush'
@@ -219,3 +222,30 @@ def test_what_cannot_be_carried_is_refused(bench: Bench) -> None:
     (waiting,) = bench.jobs("detect")
     refused = bench.ion("job", "repro", waiting.id, "-o", str(bench.folder / "there"), code=2)
     assert "exists already" in refused.stderr
+
+
+def test_an_interrupted_run_leaves_nothing(here: Folder, looked: str) -> None:
+    """The module is ended, and the folder that it ran in is gone."""
+    scratch = here.apart / "tmp"
+    scratch.mkdir()
+    program = here.start("job", "run-local", looked, "--", "sh", "-c", WAITS, env={"TMPDIR": str(scratch)})
+    until(lambda: bool(here.begun()))
+    program.signal(signal.SIGINT)
+    program.wait(130)
+    assert not alive(here.begun()[0])
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_remote_job_runs_here(bench: Bench, flow: Event, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Its inputs come through the API, over mutual TLS; a bundle is the same as of a store here."""
+    (detect,) = bench.jobs("detect")
+    again = ("--", "sh", "-c", 'cp "$ION_DIR/in/data/cat.jpg" "$ION_DIR/out/data/boxed.jpg"')
+    with Folder(tmp_path_factory.mktemp("remote")) as place:
+        remote = Remote(bench.store, place)
+        said = remote.same("job", "run-local", detect.id, *again)
+        assert "boxed.jpg  5 B" in said.stdout
+        assert "the job left other boxed.jpg, insights, events" in said.stderr
+        there, here = (place.apart / name / "bundle" for name in ("there", "here"))
+        remote.ion("job", "repro", detect.id, "-o", str(there))
+        bench.ion("job", "repro", detect.id, "-o", str(here))
+        assert contents(there) == contents(here)

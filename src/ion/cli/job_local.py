@@ -165,6 +165,7 @@ def repro(job_id: str, output: Path | None) -> None:
         if target.exists():
             raise ExistsError(f"{target} exists already: name another by -o")
         packed = next((suffix for suffix in FORMATS if target.name.endswith(suffix)), "")
+        target.parent.mkdir(parents=True, exist_ok=True)
         with _temporary() as scratch:
             bundle = Path(scratch) / (target.name.removesuffix(packed) or name)
             said = await write_bundle(

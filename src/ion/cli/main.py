@@ -33,6 +33,7 @@ COMMANDS = {
     "apply": ("ion.cli.apply:apply", "Hand a pipeline's modules to an Ion that runs."),
     "module": ("ion.cli.module:module", "Create, list, change and delete modules; see what they were."),
     "event": ("ion.cli.event:event", "Raise events; look at those on the bus."),
+    "dev": ("ion.cli.dev:dev", "Run a module by hand, step by step."),
     "job": ("ion.cli.job:job", "List, show, retry and cancel jobs; read their logs."),
     "dlq": ("ion.cli.dlq:dlq", "List, show and redrive dead letters: jobs that died."),
     "find": ("ion.cli.find:find", "Find jobs by a subject, a file's hash, an insight."),

@@ -51,6 +51,11 @@ def note(directory: Path, event: Event) -> None:
             _beside(directory).write_bytes(msgspec.json.encode([_prepared(directory, path) for path in large]))
 
 
+def forget(directory: Path) -> None:
+    """Removes that note, where nobody needs it: a commit hashes large inputs then, if they are passed on."""
+    _beside(directory).unlink(missing_ok=True)
+
+
 class Inputs:
     """The event's files, by path and by the identity that they have in `in/data`."""
 

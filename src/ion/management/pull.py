@@ -11,6 +11,7 @@ from typing import NoReturn, Self
 
 from ion.errors import ConflictError, ExistsError, InvalidError, UnavailableError, UnsupportedError
 from ion.handler import JobHandler
+from ion.handler.inputs import forget
 from ion.handler.reading import sha256
 from ion.management.verbs import JobVerbs
 from ion.model.event import FileRef
@@ -36,6 +37,7 @@ async def pull(jobs: JobVerbs, job: str, folder: Path, *, outputs: bool = False)
     blobs = JobBlobs(jobs, work.job, results)
     try:
         await laid_out(blobs, Assignment(job=work.job, revision=work.revision), folder)
+        forget(folder)
         for ref in results.files if results else ():
             await _bring(ref, folder / "out/data" / ref.path, blobs)
     except ExistsError:

@@ -144,7 +144,7 @@ class _Bundle:
             self._copied(top / word, f"program/{word}")
             (self._folder / "program" / word).chmod((top / word).stat().st_mode & 0o755 | 0o600)
         self.said.append(
-            f"program/ has {', '.join(named)} as it is now; put there what else the module needs"
+            f"the folder program/ has {', '.join(named)} as it is now; put there what else the module needs"
             if named
             else "the module's program is not in here: put it into program/, or install it"
         )
@@ -205,7 +205,7 @@ def _too_short(known: Mapping[str, str]) -> list[str]:
 def _readme(job: Job, revision: Revision, said: list[str]) -> str:
     module = revision.module
     ran = f"the image `{image_of(revision)}`" if in_container(module) else f"`{' '.join(module.command)}`"
-    came = "and compares what it leaves with what the job left" if job.manifest else "which failed when the job ran"
+    came = "compares what it leaves with what the job left" if job.manifest else "passes once it does not fail any more"
     notes = "".join(f"- {sentence[0].upper()}{sentence[1:]}.\n" for sentence in said)
     settings = "".join(f"{variable}=... " for variable in module.secrets)
     return README.format(

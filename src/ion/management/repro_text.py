@@ -10,8 +10,8 @@ pip install ion-events pytest
 {settings}pytest test_repro.py
 ```
 
-The test runs the module on these inputs, {came}. A module whose output differs each time
-needs another comparison: the test is yours to change, and so is `module.json`.
+The test runs the module on these inputs, and {came}.
+A module whose output differs each time needs another comparison: the test is yours to change, and so is `module.json`.
 
 {notes}"""
 

@@ -19,6 +19,7 @@ from ion.adapters.executors.local import LocalExecutor
 from ion.adapters.executors.local.limits import gpu_devices, this_machine
 from ion.errors import NotFoundError, UnavailableError
 from ion.handler import JobHandler
+from ion.handler.inputs import forget
 from ion.messaging.spilled import restored
 from ion.model.event import FileRef
 from ion.model.job import Failure, Job
@@ -71,11 +72,15 @@ async def run_trial(
     devices = gpu_devices()[: module.resources.gpu]
     job = msgspec.structs.replace(job, attempt=max(job.attempt, 1), devices=devices)
     revision = revise(module, image_digest)
+    directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ion-trial-", ignore_cleanup_errors=True) as scratch:
-        async with _open(Path(scratch), directory, secrets, environ) as (executor, blobs):
-            executor.check(revision)
-            await _stock(job, blobs, bring, Path(scratch))
-            return await _run(executor, blobs, Assignment(job=job, revision=revision), tell)
+        try:
+            async with _open(Path(scratch), directory, secrets, environ) as (executor, blobs):
+                executor.check(revision)
+                await _stock(job, blobs, bring, Path(scratch))
+                return await _run(executor, blobs, Assignment(job=job, revision=revision), tell)
+        finally:
+            forget(directory)
 
 
 def fitted(module: Module) -> tuple[Module, list[str]]:
