@@ -60,9 +60,7 @@ class Source:
 
     def __init__(self, file: File) -> None:
         self.file = file
-        self._said = {
-            tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location
-        }
+        self._said = {tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location}
         self._by_name = {message.name: (index, message) for index, message in enumerate(file.message_type)}
 
     def calls(self) -> Iterator[tuple[str, Method, str]]:
@@ -90,6 +88,10 @@ class Source:
         if told == f"{asked.removesuffix('Request')}Response":
             yield f"Answers, `{told}`:"
             yield from self._fields(told)
+
+    def asked(self, method: Method) -> list[str]:
+        """The fields of its request."""
+        return [field.name for field in self._by_name[_last(method.input_type)][1].field]
 
     def messages(self) -> Iterator[str]:
         """Those that are of more than one call."""
@@ -143,11 +145,13 @@ def _roles(*sources: Source) -> Iterator[str]:
         for name, method, _ in source.calls():
             verb = ORIGINALS.get(name) or re.sub(r"(?<!^)(?<![.])([A-Z])", r"_\1", name).lower()
             needed = need(verb, {})
-            fields = [field.name for field in source._by_name[_last(method.input_type)][1].field]
-            others = {field: need(verb, {field: True}).role for field in fields}
+            others = {field: need(verb, {field: True}) for field in source.asked(method)}
             role = needed.role.value + "".join(
-                f"; with `{field}` {other.value}" for field, other in others.items() if other is not needed.role
+                f"; with `{field}` {other.role.value}"
+                for field, other in others.items()
+                if other.role is not needed.role
             )
-            anchor = name.replace(".", "").lower()
-            rows.append((f"[`{name}`](#{anchor})", role, REACHES[needed.reach], "yes" if needed.changes else ""))
+            takes = "".join(f"with `{field}`" for field, other in others.items() if other.changes > needed.changes)
+            link = f"[`{name}`](#{name.replace('.', '').lower()})"
+            rows.append((link, role, REACHES[needed.reach], "yes" if needed.changes else takes))
     yield table(("call", "role", "with a role for some pipelines", "in the trail"), rows)
