@@ -1,7 +1,8 @@
 """Each ledger beside bare statements of the same kind: jobs admitted, claimed and committed a second.
 
 The servers are real ones on this machine, started for it, and wait for the disk. Each is measured with 100 jobs in it
-and with 1,000,000; the embedded one, to compare with, with 100. A further ledger is one more entry of `LEDGERS`.
+and with 1,000,000 (`ION_BENCH_ROWS`); the embedded one, to compare with, with 100. A further ledger is one more entry
+of `LEDGERS`.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from ion.ports.ledger import Claim, Ledger
 from ion.testing.conformance.ledger_stage import manifest, waiting_job
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.stores.mongo_rows import fill as fill_mongo
 from tests.stores.mongo_server import MongoServer
 from tests.stores.postgres_rows import fill
 from tests.stores.postgres_server import postgres_server
@@ -214,11 +216,11 @@ class PostgresRows:
 
 @asynccontextmanager
 async def mongodb(place: Path, rows: int) -> AsyncIterator[tuple[Ledger, Floor]]:
-    """A stand-in for MongoDB's server: its pace is not that one's, and a million rows take it hours."""
+    """A stand-in for MongoDB's server: its pace is not that one's. A million rows take it ten minutes to store."""
     with MongoServer(place / f"mongodb-{uuid.uuid4().hex[:8]}") as server:
-        async with MongoDatabase(server.settings()) as database:
+        async with MongoDatabase(server.settings(timeout_s=120.0)) as database:
             ledger = MongoLedger(database)
-            await ledger.admit([waiting_job(flow="old", module="old") for _ in range(rows)])
+            await fill_mongo(database, rows)
             yield ledger, MongoRows(database.collection(JOBS))
 
 
@@ -259,7 +261,7 @@ class MongoRows:
 LEDGERS = (
     Entry("embedded, synchronous: full", embedded, sizes=(100,)),
     Entry("postgresql", postgres),
-    Entry("mongodb, a stand-in", mongodb, sizes=(100,), count=600),
+    Entry("mongodb, a stand-in", mongodb, count=600),
 )
 
 

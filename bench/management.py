@@ -28,9 +28,9 @@ from ion.management.rpc.serve import serving
 from ion.model.retention import Retention
 from ion.wiring import open_store
 
-TURNS = 12
-CALLS = 250
-"""Of each kind in a turn; the first turn is not counted."""
+TURNS = 60
+CALLS = 50
+"""Of each kind in a turn: few, so that what else goes on meets both alike. The first turn is not counted."""
 JOBS = 200
 MODULE = "bench"
 PIPELINE = f"ion: 1\nmodules:\n  {MODULE}: {{command: ['true'], on: [photo], emits: [face]}}\n"

@@ -1,4 +1,8 @@
-"""The memory of `ion up`, at its peak: idle, and with a hundred thousand jobs that wait while it works on them."""
+"""The memory of `ion up`, at its peak: idle, and with a hundred thousand jobs that wait while it works on them.
+
+By itself it is a dispatcher and the front API; what the management API and the page for Prometheus add, most of it
+gRPC's, stands beside it.
+"""
 
 import asyncio
 import subprocess
@@ -18,6 +22,8 @@ from ion.wiring import open_store
 
 MANY, STEP, SOME = 100_000, 1000, 500
 PIPELINE = "ion: 1\nmodules: {work: {command: 'true', on: go}}\n"
+ALONE = ("--management-port", "off", "--metrics-port", "off")
+WITH_API = ("--management-port", "0", "--metrics-port", "0")
 BARE = "import asyncio; print(open('/proc/self/status').read())"
 
 
@@ -50,10 +56,10 @@ async def released(place: Path, flow: str) -> int:
         return (await stores.ledger.tally(flow)).get(("work", State.RELEASED), 0)
 
 
-def of_ion(place: Path, flow: str = "") -> float:
+def of_ion(place: Path, flow: str = "", *, options: tuple[str, ...] = ALONE) -> float:
     """MiB that `ion up` had at most, until it had done some jobs of the flow, or had been idle for a while."""
     with (place / "output").open("wb") as output:
-        process = subprocess.Popen([ION, "up", "--port", "0"], cwd=place, stdout=output, stderr=output)
+        process = subprocess.Popen([ION, "up", "--port", "0", *options], cwd=place, stdout=output, stderr=output)
     try:
         while b"front API" not in (place / "output").read_bytes():
             time.sleep(0.1)
@@ -72,6 +78,10 @@ def main() -> None:
         (place / "ion.yaml").write_text(PIPELINE)
         idle = of_ion(place)
         line("memory of ion up, idle", f"{idle:.0f} MiB", f"{bare:.0f} MiB", "goal 40; floor: import asyncio")
+        served = of_ion(place, options=WITH_API)
+        line(
+            "  with the management API", f"{served:.0f} MiB", f"{bare:.0f} MiB", "gRPC, cryptography, prometheus-client"
+        )
         busy = of_ion(place, asyncio.run(fill(place)))
         line(f"  with {MANY:,} jobs waiting", f"{busy:.0f} MiB", f"{bare:.0f} MiB", "goal 150")
 

@@ -76,9 +76,12 @@ def insight(key: str, value: Any) -> None:
 def insights(found: Mapping[str, Any]) -> None:
     """Keeps several at once."""
     file = base() / "out/insights.json"
-    kept = json.loads(file.read_bytes()) if file.exists() else {}
-    if isinstance(kept, list):  # the other form: the module wrote some by itself
-        kept = {pair["key"]: pair["value"] for pair in kept}
+    try:
+        kept = json.loads(file.read_bytes()) if file.exists() else {}
+        if isinstance(kept, list):  # the other form: the module wrote some by itself
+            kept = {pair["key"]: pair["value"] for pair in kept}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModuleError(f"what is in {file} already cannot be read: {error}") from error
     _put(file, _encoded({**kept, **found}, "an insight"))
 
 
@@ -175,14 +178,26 @@ def _raise(content: bytes, name: str) -> Path:
     try:
         for number in count(sum(1 for _ in folder.iterdir()) + 1):
             file = folder / f"{number:06}.json"
-            try:
-                os.link(draft, file)  # another process of this module may have taken the number
-            except FileExistsError:
-                continue
-            return file
+            if _takes(file, draft):
+                return file
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     raise AssertionError  # numbers do not end
+
+
+def _takes(file: Path, draft: Path) -> bool:
+    """Gives the draft this name; False if another process of this module has taken it."""
+    try:
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            file.open("xb").close()
+            draft.replace(file)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _put(file: Path, content: bytes) -> None:

@@ -15,6 +15,9 @@ from ion.model.role import Role
 if TYPE_CHECKING:
     from tests.cli.conftest import Bench
 
+QUIET = (("audit",), ("module", "logs", "detect"))
+"""Nothing is amiss, and the job of `detect` that came last has not run."""
+
 
 @pytest.fixture
 def served(bench: "Bench", flow: Event, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
@@ -57,6 +60,17 @@ def test_what_is_looked_at_reads_the_same(served: Remote, flow: Event) -> None:
         ("trace", "flow", "-c", whole, "--mermaid"),
         ("bus", "depth"),
         ("bus", "depth", "--json"),
+        ("find", "--subject", "cat*"),
+        ("find", "--insight", "faces=2", "--json"),
+        ("job", "why", count),
+        ("job", "why", "--json", count),
+        ("insights", "export"),
+        ("insights", "export", "--format", "jsonl", "-n", "detect"),
+        ("module", "list"),
+        ("module", "list", "--json"),
+        ("module", "history", "detect"),
+        ("module", "get", "-n", "detect"),
+        ("module", "logs", "detect"),
         ("audit",),
         ("audit", "--json"),
         ("du",),
@@ -67,7 +81,7 @@ def test_what_is_looked_at_reads_the_same(served: Remote, flow: Event) -> None:
         ("dlq", "redrive", "--all", "--dry-run"),
         ("bus", "replay", "--since", "1h", "--dry-run"),
     ):
-        assert served.same(*command).stdout or command == ("audit",), command
+        assert served.same(*command).stdout or command in QUIET, command
 
 
 def test_what_is_refused_is_refused_the_same(served: Remote, flow: Event) -> None:
@@ -84,6 +98,7 @@ def test_what_is_refused_is_refused_the_same(served: Remote, flow: Event) -> Non
         ("dlq", "redrive", count, "--all"),
         ("rerun",),
         ("event", "create", "--event-type", "foto"),
+        ("event", "create", "--event-type", "photo", "--file", "/gone.jpg"),
         ("event", "peek", "--event-type", "photo", "--sub-name", "me", "--timeout", "10ms"),
         ("bus", "replay", "--since", "1h", "--module", "nobody"),
         ("trace", "flow", "-c", "zzz"),
@@ -111,6 +126,11 @@ def test_what_is_changed_is_changed_the_same(served: Remote, flow: Event, tmp_pa
         ("job", "retry", count),
         ("rerun", detect),
         ("bus", "replay", "--since", "1h", "--module", "count"),
+        ("module", "pause", "detect"),
+        ("module", "resume", "detect"),
+        ("module", "scale", "detect", "3"),
+        ("module", "rollback", "detect"),
+        ("module", "delete", "detect"),
         ("gc",),
         ("job", "list", "--all", "-c", "album-3", "-n", "none"),
     ):

@@ -55,8 +55,18 @@ def test_use_changes_one_line_and_leaves_the_rest_as_it_was_written(config: Path
     said(config, "use", "home")
     assert config.read_text() == f"context: home\n{CONFIG}"
     said(config, "use", "--none")
-    assert config.read_text() == f"\n{CONFIG}"
+    said(config, "use", "--none")
+    assert config.read_text() == CONFIG
     assert config.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_context_that_is_gone_can_be_left(config: Path) -> None:
+    """The list still shows what there is, and another one can be chosen."""
+    config.write_text(f"Context: gone\n{CONFIG}")
+    assert "there is no context 'gone'" in said(config, "show", code=2)
+    assert len(said(config, "list").splitlines()) == 3
+    said(config, "use", "lab")
+    assert config.read_text() == f"context: lab\n{CONFIG}"
 
 
 def test_use_refuses_what_it_cannot_do(config: Path) -> None:

@@ -4,15 +4,15 @@ speaks MongoDB's protocol.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.stores.mongo_server import MongoServer, mongo_server
-from tests.stores.postgres_server import PostgresServer, postgres_server
+from tests.stores.mongo_server import MongoServer
+from tests.stores.postgres_server import PostgresServer
 
 from ion.adapters.blobs.filesystem import FilesystemBlobs
 from ion.adapters.bus.nats import NatsBus
@@ -38,17 +38,9 @@ from ion.model.retention import Retention
 from ion.ports.ledger import Bury, Ledger, Owner
 from ion.testing.conformance.ledger_stage import claim, failure, waiting_job
 
-__all__ = ["mongo_server"]
-
 LEDGERS = ["sqlite", "postgres", "mongodb"]
 DETECT = Module(name="detect", on=(Subscription(type="photo"),), emits=("face",), command=("true",))
 COUNT = Module(name="count", on=(Subscription(type="face"),), command=("true",))
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 class Opened:

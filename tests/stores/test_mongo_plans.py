@@ -12,28 +12,26 @@ from typing import Any
 
 import pytest
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from tests.stores.mongo_rows import fill
 from tests.stores.mongo_server import MongoServer, mongo_server
 
 from ion.adapters.documents.mongo import MongoDocuments
 from ion.adapters.ledger.mongo import MongoLedger
-from ion.adapters.ledger.mongo_rows import shard_of, standing
 from ion.adapters.mongo.database import MongoDatabase
-from ion.adapters.mongo.schema import FLOWS, JOBS, LINES
-from ion.model import ids
+from ion.adapters.mongo.schema import FLOWS, JOBS
 from ion.model.job import State
 from ion.model.record import Kind
 from ion.ports.documents import RecordFilter
 from ion.ports.ledger import Bury, Control, GiveBack, JobFilter, Owner
 from ion.testing.conformance.documents import record
 from ion.testing.conformance.ledger_keeping import next_run
-from ion.testing.conformance.ledger_stage import claim, failure, manifest, revision, waiting_job
+from ion.testing.conformance.ledger_stage import claim, failure, manifest, waiting_job
 
 __all__ = ["mongo_server"]
 
 ROWS = int(os.environ.get("ION_TEST_ROWS", "20000"))
 EXAMINED_MOST = 400
 """Index keys that one statement may look at, however many jobs there are. A flow has 100, and a page 101."""
-FLOW = 100
 
 
 class Statements(CommandListener):
@@ -88,32 +86,9 @@ async def watched(mongo_server: MongoServer) -> AsyncIterator[tuple[MongoDatabas
     """A database with many jobs that have ended, and what is asked of it from now on."""
     statements = Statements()
     async with MongoDatabase(mongo_server.settings(timeout_s=120.0), listeners=[statements]) as database:
-        await _fill(database)
+        await fill(database, ROWS)
         statements.seen.clear()
         yield database, statements
-
-
-async def _fill(database: MongoDatabase) -> None:
-    """Released jobs in flows of a hundred, written as they are stored."""
-    ledger = MongoLedger(database)
-    await ledger.apply([revision()], "test")
-    await ledger.admit([waiting_job(flow="first")])
-    (job,) = await ledger.claim(claim(owner="past"))
-    await ledger.commit(job.id, 1, manifest())
-    await ledger.released(job.id, "past")
-    (model,) = await database.find(JOBS, {"_id": job.id})
-    (flow,) = await database.find(FLOWS, {"_id": "first"})
-    for start in range(0, ROWS, 5000):
-        documents = []
-        for number in range(start, min(start + 5000, ROWS)):
-            key = ids.new_id()
-            document = {**model, "_id": key, "shard": shard_of("detect", key), "flow": f"past{number // FLOW}"}
-            document |= {"event_id": key, "seq": database.next_place()}
-            document["place"], document["rank"] = standing(document)
-            documents.append(document)
-        await database.insert(JOBS, documents)
-    await database.insert(FLOWS, [{**flow, "_id": f"past{n}", "reserved": FLOW} for n in range(ROWS // FLOW)])
-    assert (await database.find(LINES, {}))[0]["_id"] == "detect"
 
 
 async def _everything(database: MongoDatabase) -> None:

@@ -89,6 +89,18 @@ processes = [multiprocessing.get_context("fork").Process(target=work, args=(n,))
     assert sorted(event.data["n"] for event in found.events) == list(range(40))
 
 
+def test_events_need_no_hard_links(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems have none."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert [sdk.emit("t", data={"n": n}).name for n in range(3)] == ["000001.json", "000002.json", "000003.json"]
+    assert json.loads((directory / "out/events/000002.json").read_bytes())["data"] == {"n": 1}
+    assert [path.name for path in (directory / "out").iterdir() if path.is_file()] == []
+
+
 def test_an_event_may_have_a_name(directory: Path) -> None:
     """Its id follows from that; raising it again replaces it."""
     sdk.emit("t", name="first", data={"n": 1})
@@ -116,6 +128,7 @@ def test_insights_go_with_those_that_were_there(directory: Path) -> None:
         ("sdk.emit('t', inputs=['no'])", "the event 't' names the file 'no', which is not in in/data"),
         ("sdk.emit('t', data={'n': float('nan')})", "the data of the event 't' cannot be written as JSON"),
         ("sdk.insight('k', object())", "an insight cannot be written as JSON"),
+        ("(sdk.base() / 'out/insights.json').mkdir(), sdk.insight('k', 1)", "already cannot be read"),
         ("sdk.event", "the event cannot be read from"),
     ],
 )

@@ -27,7 +27,7 @@ CONFIG = ".ioncli.yaml"
 OPTIONS = ("endpoint", "store", "timeout", "certfile", "keyfile", "cacertfile")
 PATHS = frozenset({"store", "certfile", "keyfile", "cacertfile"})
 
-_CONTEXT_LINE = re.compile(r"^context[ \t]*:.*$", re.IGNORECASE | re.MULTILINE)
+_CONTEXT_LINE = re.compile(r"^context[ \t]*:.*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
 
 
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,12 +122,14 @@ def use_context(config: ClientConfig, name: str) -> None:
     """
     if name:
         config.of_context(name)
+    elif not config.context:
+        return
     import yaml
 
-    line = f"context: {yaml.safe_dump(name, width=10_000).splitlines()[0]}" if name else ""
+    line = f"context: {yaml.safe_dump(name, width=10_000).splitlines()[0]}\n" if name else ""
     try:
         text = config.file.read_text(encoding="utf-8") if config.file.exists() else ""
-        changed = _CONTEXT_LINE.sub(lambda _: line, text, count=1) if _CONTEXT_LINE.search(text) else f"{line}\n{text}"
+        changed = _CONTEXT_LINE.sub(lambda _: line, text, count=1) if _CONTEXT_LINE.search(text) else line + text
         if not _says(config.file, changed, msgspec.structs.replace(config, context=name)):
             raise UnsupportedError(
                 f"{config.file} is written in a way that cannot be changed here: set `context` by hand"

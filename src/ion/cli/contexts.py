@@ -1,5 +1,6 @@
 """`ion context`: the Ions that a person works on, by name, in `~/.ioncli.yaml`; see client_config.py."""
 
+import os
 from collections.abc import Mapping
 
 import click
@@ -8,7 +9,7 @@ from ion.cli.client_config import ClientConfig, load_config, use_context
 from ion.cli.completion import contexts
 from ion.cli.context import example, target
 from ion.cli.output import document, facts, plain, table
-from ion.cli.target import TIMEOUT_S, Target
+from ion.cli.target import TIMEOUT_S, Target, in_use
 
 
 @click.group(epilog=example("ion context list", "ion context use lab", "ion --context lab job list"))
@@ -27,7 +28,8 @@ def _config() -> ClientConfig:
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def list_contexts(*, as_json: bool) -> None:
     """List the contexts; the one in use has a star."""
-    config, used = _config(), target().context
+    config = _config()
+    used = in_use(click.get_current_context().find_root().params, os.environ, config)
     if as_json:
         document([{"name": name, "used": name == used, **said} for name, said in config.contexts.items()])
     else:

@@ -12,7 +12,8 @@ from ion.cli.output import document, here, plain, remark
 
 if TYPE_CHECKING:  # heavy: only these commands need them
     from ion.dispatcher.service import Stores
-    from ion.management.development import Run, Step
+    from ion.management.development import Step
+    from ion.management.development_runs import Run
     from ion.model.event import Event
 
 T = TypeVar("T")
@@ -159,7 +160,7 @@ def _print_events(raised: "Sequence[Event]") -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def list_modules(root_event_id: str, *, as_json: bool) -> None:
     """Draw what was committed, each below what it came of."""
-    from ion.management.development import run_named, runs
+    from ion.management.development_runs import run_named, runs
 
     async def work(stores: "Stores") -> "tuple[list[Run], list[Run]]":
         every = await runs(stores)
@@ -230,8 +231,8 @@ def _told(run: "Run") -> dict[str, Any]:
 @click.option("--module-id", required=True, metavar="ID", help="As `module list` shows it.")
 def select(module_id: str) -> None:
     """Bring a module's directory, as it left it, into the folder ion-module."""
-    from ion.management.development import run_named
-    from ion.management.development import select as bring
+    from ion.management.development_folder import select as bring
+    from ion.management.development_runs import run_named
 
     async def work(stores: "Stores") -> None:
         await bring(stores, await run_named(stores, module_id), Path(SELECTED))
@@ -247,7 +248,7 @@ def list_events(module_id: str, *, as_json: bool) -> None:
     """List the events that a module raised."""
     import msgspec
 
-    from ion.management.development import events_of, run_named
+    from ion.management.development_runs import events_of, run_named
     from ion.messaging import codec
 
     raised = _in_store(lambda stores: _events(stores, module_id, run_named, events_of))

@@ -13,7 +13,6 @@ from ion.config.pipeline import Pipeline
 from ion.dispatcher.finish import Observer, Progress
 from ion.dispatcher.service import Dispatcher, Stores
 from ion.errors import InvalidError, UnavailableError
-from ion.management.access.record import keep_applied
 from ion.management.registry import apply_modules, lift_breakers
 from ion.model.job import Job
 from ion.model.module import revise
@@ -130,7 +129,10 @@ async def hosting(
         changed = await apply_modules(
             stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor=actor()
         )
-        await keep_applied(changed, actor(), stores.ledger)
+        if changed:
+            from ion.management.access.record import keep_applied
+
+            await keep_applied(changed, actor(), stores.ledger)
         await lift_breakers(stores.ledger, [module.name for module in pipeline.modules], actor())
         opened = open_dispatcher(
             store, stores, executors, pipeline.settings, observe=observe, final=final, stop_grace_s=grace_s

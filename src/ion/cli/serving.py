@@ -43,8 +43,8 @@ def with_ports(served: Served, port: int | None, metrics_port: int | None) -> Se
 class Api:
     """What is to be served of a store. Raises InvalidError at once if the settings are not safe.
 
-    `counts` are of what this process does; None where the packages are not here. `tell` gets the lines that say where
-    it is served. What is not in `asked` is done without, with such a line, if its port is taken.
+    `counts` are of what this process does; None where nothing is served, or the packages are not here. `tell` gets the
+    lines that say where it is served. What is not in `asked` is done without, with such a line, if its port is taken.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class Api:
         self._served, self._store, self._retention = served, store, retention
         self._tell, self._asked = tell, asked
         self.counts: Counts | None = None
-        self._here = has_packages(*PACKAGES)
+        self._wanted = served.port is not None or served.metrics_port is not None
+        self._here = self._wanted and has_packages(*PACKAGES)
         if not self._here:
             return
         from ion.management.metrics import counts
@@ -80,7 +81,9 @@ class Api:
     async def serving(self, stores: "Stores") -> AsyncGenerator[None]:
         """Serves while the context is open."""
         async with AsyncExitStack() as stack:
-            if not self._here:
+            if not self._wanted:
+                pass
+            elif not self._here:
                 self._tell("management API: not served; it needs packages that are not here: ion-events[management]")
             else:
                 await self._try(stack, "management API", "port", partial(self._serve_api, stores))

@@ -77,7 +77,7 @@ def choose(flags: Mapping[str, Any], environ: Mapping[str, str], start: Path) ->
     from ion.wiring import find_store
 
     config = load_config(flags.get("config"))
-    context = flags.get("context") or environ.get("ION_CONTEXT") or config.context
+    context = in_use(flags, environ, config)
     layers = _layers(flags, environ, config, context)
     said = {name: found for name in OPTIONS if (found := _first(layers, name))}
     place = next((name for layer in layers for name in ("endpoint", "store") if name in layer.says), "")
@@ -96,6 +96,11 @@ def choose(flags: Mapping[str, Any], environ: Mapping[str, str], start: Path) ->
         return msgspec.structs.replace(target, endpoint=check_endpoint(*said["endpoint"]))
     store = find_store(start, Path(said["store"][0]).expanduser() if place == "store" else None, {})
     return msgspec.structs.replace(target, store=store, endpoint="" if store else LOCALHOST)
+
+
+def in_use(flags: Mapping[str, Any], environ: Mapping[str, str], config: ClientConfig) -> str:
+    """The name of the context to use, whether there is one of it or not; empty for none."""
+    return str(flags.get("context") or environ.get("ION_CONTEXT") or config.context)
 
 
 def _layers(flags: Mapping[str, Any], environ: Mapping[str, str], config: ClientConfig, context: str) -> list[Layer]:

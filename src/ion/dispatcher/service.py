@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -66,6 +67,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
 
 
+@functools.cache
 def this_host() -> str:
     """The machine, its boot, and which of its folders are seen: where all agree, a lock file means the same."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -37,6 +37,8 @@ IMAGE = re.compile(
 )
 IMAGE_NAME_MOST = 255
 
+SHOWN, SENTENCE_MOST = 40, 1000
+"""Characters of a foreign name in a message, and of the message."""
 BODY_MOST = 64 * 1024
 """Bytes of a module's whole configuration."""
 COUNT_MOST = 2**31 - 1
@@ -65,21 +67,31 @@ def words_of(command: str) -> tuple[str, ...]:
 
 def check_modules(modules: Sequence[Module], pipeline: str) -> None:
     """Raises InvalidError: the first fault of them all, and how many more there are."""
-    found = [*_of_all(modules, pipeline), *(f"module {one.name}: {fault}" for one in modules for fault in faults(one))]
+    found = [*_of_all(modules, pipeline)]
+    found += [f"module {one.name[:SHOWN]}: {fault}" for one in modules for fault in faults(one)]
     if found:
         more = f" (and {len(found) - 1} more like this)" if len(found) > 1 else ""
-        raise InvalidError(f"{found[0]}{more}")
+        raise InvalidError(f"{_line(found[0])}{more}")
+
+
+def _line(text: str) -> str:
+    """Foreign text on one line that a terminal can show."""
+    line = "".join(character if character.isprintable() else "?" for character in text)
+    return line if len(line) <= SENTENCE_MOST else f"{line[: SENTENCE_MOST - 1]}…"
 
 
 def _of_all(modules: Sequence[Module], pipeline: str) -> Iterator[str]:
     if pipeline and not NAME.fullmatch(pipeline):
-        yield f"the pipeline's name '{pipeline}' cannot be one: write {NAME_WANTS}"
+        yield f"the pipeline's name '{pipeline[:SHOWN]}' cannot be one: write {NAME_WANTS}"
     for name, times in Counter(module.name for module in modules).items():
         if times > 1:
-            yield f"the module {name} is given {times} times: give each once"
+            yield f"the module {name[:SHOWN]} is given {times} times: give each once"
     for module in modules:
         if module.pipeline != pipeline:
-            yield f"module {module.name} names the pipeline '{module.pipeline}', not '{pipeline}': name one for all"
+            said = (
+                f"module {module.name[:SHOWN]} names the pipeline '{module.pipeline[:SHOWN]}', not '{pipeline[:SHOWN]}'"
+            )
+            yield f"{said}: name one for all"
 
 
 def warnings(modules: Iterable[Module], changed: Iterable[str]) -> tuple[str, ...]:
@@ -108,24 +120,24 @@ def _events(module: Module) -> Iterator[str]:
     for kind in [*(s.type for s in module.on), *module.emits]:
         if not EVENT_TYPE.fullmatch(kind):
             yield (
-                f"'{kind[:40]}' cannot be an event type: write one without blanks, commas and asterisks, of at most 255"
-                " characters"
+                f"'{kind[:SHOWN]}' cannot be an event type: write one without blanks, commas and asterisks, of at most"
+                " 255 characters"
             )
     for kind in module.emits:
         if kind.startswith(OWN):
-            yield f"it may not raise '{kind}': types that begin with '{OWN}' are raised by Ion alone"
+            yield f"it may not raise '{kind[:SHOWN]}': types that begin with '{OWN}' are raised by Ion alone"
     for subscription in module.on:
         try:
             compile_filters(subscription.filters)
         except InvalidError as error:
-            yield f"its filter for '{subscription.type}' cannot be used: {error}"
+            yield f"its filter for '{subscription.type[:SHOWN]}' cannot be used: {error}"
 
 
 def _runs(module: Module) -> Iterator[str]:
     if module.provider not in PROVIDERS:
-        yield f"there is no provider '{module.provider}': {suggestion(module.provider, PROVIDERS)}"
+        yield f"there is no provider '{module.provider[:SHOWN]}': {suggestion(module.provider, PROVIDERS)}"
     if module.runtime not in RUNTIMES:
-        yield f"there is no runtime '{module.runtime}': write process or container, or leave it out"
+        yield f"there is no runtime '{module.runtime[:SHOWN]}': write process or container, or leave it out"
     if module.command and not module.command[0]:
         yield "its command is empty: name a program"
     if any("\0" in word for word in module.command):
@@ -147,7 +159,7 @@ def _runs(module: Module) -> Iterator[str]:
 def _image(image: str, provider: str) -> Iterator[str]:
     if image.startswith(LOCAL_FILE):
         if provider != "local":
-            yield f"the image '{image[:80]}' is a file of one host, which {provider} has not: give a container image"
+            yield f"the image '{image[:80]}' is a file of one host, which {provider[:SHOWN]} has not: give an image"
         else:
             yield f"'{image[:80]}' names no program: write file:PATH, in quotes where there are blanks in it"
         return
@@ -159,23 +171,23 @@ def _image(image: str, provider: str) -> Iterator[str]:
 def _surroundings(module: Module) -> Iterator[str]:
     for name in [*module.env, *module.secrets]:
         if not VARIABLE.fullmatch(name):
-            yield f"'{name[:40]}' cannot be a variable's name: write letters, digits, dashes, dots and underscores"
+            yield f"'{name[:SHOWN]}' cannot be a variable's name: write letters, digits, dashes, dots and underscores"
     for name, value in module.env.items():
         if "\0" in value:
-            yield f"the variable {name} holds a NUL character: take it out"
+            yield f"the variable {name[:SHOWN]} holds a NUL character: take it out"
     for name, secret in module.secrets.items():
         if not secret:
-            yield f"the variable {name} names no secret: give the secret's name"
+            yield f"the variable {name[:SHOWN]} names no secret: give the secret's name"
     for name in sorted(module.env.keys() & module.secrets.keys()):
-        yield f"the variable {name} stands in both env and secrets: remove one"
+        yield f"the variable {name[:SHOWN]} stands in both env and secrets: remove one"
 
 
 def _mounts(module: Module) -> Iterator[str]:
     for path, times in Counter(mount.path for mount in module.mounts).items():
         if times > 1:
-            yield f"{times} mounts have the path {path}: change all but one"
+            yield f"{times} mounts have the path {path[:80]}: change all but one"
         if not path.startswith("/") or ".." in path.split("/") or path == "/" or f"{path}/".startswith("/ion/"):
-            yield f"nothing can be mounted at '{path}': choose an absolute path outside / and /ion, such as /models"
+            yield f"nothing can be mounted at '{path[:80]}': choose an absolute path outside / and /ion"
 
 
 def _resources(resources: Resources) -> Iterator[str]:

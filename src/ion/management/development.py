@@ -9,9 +9,7 @@ Committing again for the same event and module is a further run, by which the ea
 subscribe to nothing here: a person says what comes next.
 """
 
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -20,22 +18,18 @@ import msgspec
 from ion.dispatcher.relay import Relay
 from ion.dispatcher.service import Stores
 from ion.dispatcher.supersede import runs_of
-from ion.errors import ConflictError, ExistsError, InvalidError, NotFoundError
-from ion.handler.inputs import forget
-from ion.management.carry import left
+from ion.errors import ConflictError, InvalidError, NotFoundError
+from ion.management.development_folder import clear, give_up, lay_out, prepared_for, workspace_in
+from ion.management.development_runs import Run, run_named, run_of, runs
 from ion.management.events import RootEvent, RootFile, raise_event
-from ion.management.jobs import results_of, several
-from ion.management.run import is_gateways, jobs_of
 from ion.messaging import codec
-from ion.messaging.spilled import restored
 from ion.messaging.trace import child
 from ion.model.event import Event, FileRef
-from ion.model.ids import foreign_event_id, is_uuid, job_id, new_id
+from ion.model.ids import foreign_event_id, is_uuid, job_id
 from ion.model.job import Job, State
-from ion.model.manifest import Manifest, Usage
+from ion.model.manifest import Usage
 from ion.model.module import Module, revise
-from ion.ports.executor import Assignment, Workspace
-from ion.ports.ledger import JobFilter
+from ion.ports.executor import Assignment
 
 GATEWAY = "dev"
 EVENT_TYPE = "dev"
@@ -43,9 +37,6 @@ EVENT_TYPE = "dev"
 FLOW = "dev"
 """The flow of an origin that names none; what comes of an origin is in its flow, unless that is named."""
 MAX_HOPS = 32
-OURS = frozenset({"in", "out", "state"})
-BEGINNING_LEAST = 4
-"""Characters of an id's beginning: people choose ids as short as `1`."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,21 +47,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     parent_event_id: str
     correlation_id: str = FLOW
-
-
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A committed run and what it left. Its id as a module is its event's: the person's own, if they chose one."""
-
-    job: Job
-    results: Manifest
-
-    @property
-    def id(self) -> str:
-        return self.job.event.origid or self.job.event.id
-
-    @property
-    def is_origin(self) -> bool:
-        return is_gateways(self.job)
 
 
 async def begin(stores: Stores, files: Sequence[Path], correlation_id: str) -> Event:
@@ -86,63 +62,16 @@ async def begin(stores: Stores, files: Sequence[Path], correlation_id: str) -> E
 
 
 async def prepare(stores: Stores, step: Step, folder: Path) -> Event:
-    """Makes `folder`, which must not exist, the directory that the module is to see, with copies of its inputs.
+    """Makes `folder` the directory that the module is to see, with copies of its inputs; an earlier one is removed.
 
     Raises:
         NotFoundError: there is neither such an event nor such a parent. ConflictError: the event is another parent's.
+        ExistsError: there are other things in the folder.
     """
     event = await _event(stores, step)
     clear(folder)
-    await _lay_out(stores, await _assignment(stores, step, event), folder)
+    await lay_out(stores, await _assignment(stores, step, event), folder)
     return event
-
-
-async def _lay_out(stores: Stores, assignment: Assignment, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    workspace = await stores.handler.prepare(assignment, folder)
-    forget(folder)
-    linked = set(workspace.linked)
-    for ref in assignment.job.event.files:
-        place = folder / "in/data" / ref.path
-        if place in linked:  # the store's own file, which nobody may change
-            place.unlink()
-            await stores.blobs.get(ref.blob, place, private=True)
-
-
-async def select(stores: Stores, run: Run, folder: Path) -> None:
-    """Makes `folder` the directory of a run as its module left it, with copies. As `clear` for what is there."""
-    clear(folder)
-    revision = revise(Module(name=run.job.module))
-    await _lay_out(stores, Assignment(job=run.job, revision=revision), folder)
-    for ref in run.results.files:
-        place = folder / "out/data" / ref.path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        await stores.blobs.get(ref.blob, place, private=True)
-    told = left(msgspec.structs.replace(run.results, events=await events_of(stores, run)))
-    if told["insights"]:
-        (folder / "out/insights.json").write_bytes(msgspec.json.encode(told["insights"]))
-    for number, event in enumerate(told["events"], 1):
-        (folder / f"out/events/{number:06}.json").write_bytes(msgspec.json.encode(event))
-
-
-def clear(folder: Path) -> None:
-    """Removes a directory that was made here, if it is there, with what its module wrote.
-
-    Raises:
-        ExistsError: it is none, or there are other things in it; nothing is removed.
-    """
-    if not folder.exists() or folder.is_symlink():
-        if folder.is_symlink():
-            raise ExistsError(f"{folder} is a link: name another folder")
-        return
-    there = sorted(path.name for path in folder.iterdir())
-    if (folder / "in/event.json").is_file() and set(there) <= OURS:
-        shutil.rmtree(folder)
-    elif there:
-        other = ", ".join(name for name in there if name not in OURS) or ", ".join(there)
-        raise ExistsError(f"{folder} is there already, with {other} in it: move that, or name another folder")
-    else:
-        folder.rmdir()
 
 
 async def commit(stores: Stores, step: Step, folder: Path, actor: str) -> Run:
@@ -155,7 +84,7 @@ async def commit(stores: Stores, step: Step, folder: Path, actor: str) -> Run:
     if (prepared := prepared_for(folder)) != event.id:
         raise ConflictError(f"{folder} was prepared for the event {prepared}, not for {event.id}: prepare it anew")
     assignment = await _assignment(stores, step, event)
-    workspace = _workspace(folder)
+    workspace = workspace_in(folder)
     since_s = (folder / "in/event.json").stat().st_mtime
     ref = await stores.handler.commit(assignment, workspace, log=None, usage=Usage(), started_at_s=since_s)
     await stores.ledger.apply([assignment.revision], actor)
@@ -169,67 +98,8 @@ async def commit(stores: Stores, step: Step, folder: Path, actor: str) -> Run:
     )
     await stores.ledger.admit([job])
     await _relay(stores)
-    _give_up(folder)
-    return await _run(stores, job)
-
-
-def _workspace(folder: Path) -> Workspace:
-    directory = folder.absolute()
-    return Workspace(execution=new_id(), directory=directory, environment={"ION_DIR": str(directory)})
-
-
-def _give_up(folder: Path) -> None:
-    """The very files in it are the store's now."""
-    for name in OURS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    with suppress(OSError):  # there is something else in it
-        folder.rmdir()
-
-
-def prepared_for(folder: Path) -> str:
-    """The id of the event that a folder was prepared for. Raises NotFoundError: it was for none."""
-    try:
-        return codec.decode((folder / "in/event.json").read_bytes()).id
-    except (OSError, InvalidError) as error:
-        raise NotFoundError(f"{folder} is not prepared: `ion dev module prepare` makes it") from error
-
-
-async def runs(stores: Stores) -> list[Run]:
-    """Every origin, and every module's run that none has taken the place of, in the order of their commits."""
-    which = JobFilter(states=(State.COMMITTED, State.RELEASED))
-    return [await _run(stores, job) async for job in jobs_of(stores.ledger, which)]
-
-
-async def run_named(stores: Stores, identity: str) -> Run:
-    """The run of that id: its event's, the person's own for it, or its job's; or the beginning of one.
-
-    Raises:
-        NotFoundError: there is none. InvalidError: there are several.
-    """
-    every = await runs(stores)
-    names = [(one, (one.id, one.job.event.id, one.job.id)) for one in every]
-    whole = [one for one, known in names if identity in known]
-    found = whole or [one for one, known in names if any(_begins(name, identity) for name in known)]
-    if not found:
-        raise NotFoundError(f"nothing was committed for '{identity}': `ion dev module list` shows what was")
-    if len(found) > 1:  # an origin and what ran on its very event
-        found = [one for one in found if not one.is_origin] or found
-    if len(found) > 1:
-        shown = [f"{one.job.id} ({one.job.module})" for one in found[:6]]
-        raise InvalidError(several("runs", identity, shown))
-    return found[0]
-
-
-def _begins(name: str, identity: str) -> bool:
-    return len(identity) >= BEGINNING_LEAST and name.startswith(identity)
-
-
-async def events_of(stores: Stores, run: Run) -> tuple[Event, ...]:
-    """What a run raised, each with its data."""
-    return tuple([await restored(event, stores.blobs) for event in run.results.events])
-
-
-# ---- events -----------------------------------------------------------------------------------------------------
+    give_up(folder)
+    return await run_of(stores, job)
 
 
 async def _event(stores: Stores, step: Step) -> Event:
@@ -293,9 +163,6 @@ async def _parent(stores: Stores, step: Step, raised: dict[str, Event]) -> tuple
     return run.job.event, run.results.files, run.results.ended_at
 
 
-# ---- jobs -------------------------------------------------------------------------------------------------------
-
-
 async def _assignment(stores: Stores, step: Step, event: Event) -> Assignment:
     revision = revise(Module(name=step.name, emits=step.event_types, command=(GATEWAY,)))
     earlier = [run.run async for run in runs_of(stores.ledger, event.id, step.name)]
@@ -309,12 +176,6 @@ async def _assignment(stores: Stores, step: Step, event: Event) -> Assignment:
         revision=revision.id,
     )
     return Assignment(job=job, revision=revision)
-
-
-async def _run(stores: Stores, job: Job) -> Run:
-    results = await results_of(job, stores.blobs)
-    assert results is not None, "a committed job has results"
-    return Run(job=job, results=results)
 
 
 async def _relay(stores: Stores) -> None:

@@ -4,10 +4,13 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ion.management.verbs import Management
 from ion.wiring.remembered import remembered
 from ion.wiring.stores import open_store
+
+if TYPE_CHECKING:  # of use to commands alone
+    from ion.management.verbs import Management
 
 
 def actor() -> str:
@@ -16,7 +19,7 @@ def actor() -> str:
 
 
 @asynccontextmanager
-async def open_management(store: Path) -> AsyncIterator[Management]:
+async def open_management(store: Path) -> "AsyncIterator[Management]":
     """Opens a store that is there, and gives the verbs on it; changes are by `actor` and in the trail."""
     from ion.management.access.callers import Caller
     from ion.management.access.record import HERE, recorded

@@ -146,11 +146,31 @@ async def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
                     await call
 
 
-async def test_a_verbs_own_waiting_is_added_to_the_deadline(local: Management) -> None:
-    """Waiting for an event for longer than calls may take is possible."""
-    async with serving(lambda _: local) as port, open_remote(f"127.0.0.1:{port}", timeout_s=0.3) as remote:
-        with pytest.raises(NotFoundError):
-            await remote.events.next(event_type="t", group="g", timeout_s=0.6, take=False)
+async def test_deadlines_are_those_of_the_call() -> None:
+    """A call may take as long as the client says, and as long as the verb itself is told to wait; what may go on for
+    ever has none.
+    """
+    left: list[float | None] = []
+
+    def who(context: Any) -> NoReturn:
+        left.append(context.time_remaining())
+        raise DeniedError("no")
+
+    async with serving(who) as port, open_remote(f"127.0.0.1:{port}", timeout_s=100.0) as remote:
+        for call in (
+            remote.modules.list(),
+            remote.events.next(event_type="t", group="g", timeout_s=1000.0, take=False),
+            remote.flows.wait(flow="f"),
+            anext(remote.jobs.log(job="j", follow=True)),
+        ):
+            with pytest.raises(DeniedError):
+                await call
+    short, long, *none = left
+    assert short
+    assert short < 500  # the clocks of both sides are coarse
+    assert long
+    assert long > 1000
+    assert none == [None, None]
 
 
 async def test_a_taken_port_is_refused_with_a_sentence(local: Management) -> None:

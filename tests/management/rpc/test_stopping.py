@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from tests.management.rpc.test_streams_and_load import LongLogs, settled
 
 from ion.dispatcher.service import Stores
 from ion.errors import NotFoundError, UnavailableError
@@ -80,6 +81,30 @@ async def test_a_call_beyond_the_grace_is_told(local: Management) -> None:
         await server.aclose()
         with pytest.raises(UnavailableError, match=TOLD):
             await call
+
+
+async def test_a_client_that_does_not_read_holds_nothing_up(stores: Stores) -> None:
+    """A stream whose client takes nothing is cut off after the grace."""
+    logs = LongLogs(stores, stalls=False)
+    async with served(logs, 0.05) as (remote, server):
+        log = remote.jobs.log(job="any", follow=True)
+        await anext(log)
+        await settled(logs.log, remote)
+        async with asyncio.timeout(60.0):
+            await server.aclose()
+            await logs.log.ended.wait()
+        await log.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_busy_stream_is_told_between_two_messages(stores: Stores) -> None:
+    """A followed log that comes without a pause ends with the sentence as well."""
+    logs = LongLogs(stores, stalls=False)
+    async with served(logs, 3600.0) as (remote, server):
+        following = await begun(drained(remote.jobs.log(job="any", follow=True)), remote)
+        async with asyncio.timeout(60.0):
+            await server.aclose()
+        with pytest.raises(UnavailableError, match=TOLD):
+            await following
 
 
 async def test_a_stopped_server_answers_nobody(local: Management) -> None:

@@ -150,7 +150,7 @@ async def test_a_dead_client_is_found_out(stores: Stores, *, stalls: bool) -> No
     anything to send.
     """
     logs = LongLogs(stores, stalls=stalls)
-    soon = Liveness(ping_s=0.2, answer_s=0.2)
+    soon = Liveness(ping_s=0.3, answer_s=1.5)
     async with (
         serving(lambda _: logs, liveness=soon) as port,
         wired(port) as (wire, way),

@@ -1,7 +1,7 @@
 """The calls that a server is answering: how they end well, and how they are told that it stops.
 
 Whatever a verb raises becomes a status here, once. A call that is told to stop ends with UNAVAILABLE and a sentence;
-one that waits for its client to take a message cannot be told, and is cut off.
+one whose client never takes the message that it is sent cannot be told, and is cut off.
 """
 
 import asyncio
@@ -30,9 +30,11 @@ class Call:
         self.endless = self.sending = self.told = False
 
     def tell(self) -> None:
-        if not (self.told or self.sending):
+        """Ends it: now, or when its client has taken the message that it waits for."""
+        if not self.told:
             self.told = True
-            self._task.cancel()
+            if not self.sending:
+                self._task.cancel()
 
     async def send(self, context: Context, message: bytes) -> None:
         """Hands one message to the client; returns when there is room for the next."""
@@ -41,6 +43,8 @@ class Call:
             await context.write(message)
         finally:
             self.sending = False
+        if self.told:
+            raise asyncio.CancelledError
 
 
 class Calls:

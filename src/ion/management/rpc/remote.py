@@ -54,6 +54,8 @@ OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", round(ANSWER_S * 1000)),
     ("grpc.http2.ping_timeout_ms", round(ANSWER_S * 1000)),  # else no less than a minute
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),  # who looks all the time sees soon that a server is back
 )
 
 

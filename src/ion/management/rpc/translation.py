@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from google.protobuf.message import Message
@@ -28,8 +28,8 @@ from ion.model import job as model_job
 
 Write: TypeAlias = Callable[[Any, Message], None]
 """Puts a value into a message."""
-Read: TypeAlias = Callable[[Message], Any]
-"""Takes a value out of a message."""
+Take: TypeAlias = Callable[[Any], Any]
+"""Makes a value of what stands in a message's field."""
 
 NAMES: Final = {model_job.Change: "JobChange", verbs_modules.Change: "ModuleChange"}
 """Messages that are not called like their structs, for two structs have one name."""
@@ -38,11 +38,15 @@ MISSING: Final = object()
 
 
 class Field(NamedTuple):
-    """How one field of a message is written and read."""
+    """How one field of a message is written and read.
+
+    `take`: None takes it as it stands. `absent` gives the value of a field without a default that a message leaves out.
+    """
 
     name: str
     write: Write
-    read: Read
+    take: Take | None = None
+    absent: Callable[[], Any] | None = None
 
 
 class Codec(NamedTuple):
@@ -50,7 +54,7 @@ class Codec(NamedTuple):
 
     message: type[Message]
     fill: Write
-    read: Read
+    read: Callable[[Message], Any]
 
     def made(self, value: object) -> Message:
         """The message of a struct."""
@@ -70,17 +74,37 @@ def codec_of(struct: type[msgspec.Struct]) -> Codec:
     """How a struct is moved; made at its first use."""
     hints = get_type_hints(struct)
     fields = [field_of(one.name, hints[one.name], _default(one)) for one in msgspec.structs.fields(struct)]
+    message_kind = message_of(NAMES.get(struct, struct.__name__))
     writers = [(attrgetter(one.name), one.write) for one in fields]
-    readers = [(one.name, one.read) for one in fields]
+    values = reader(message_kind, fields)
 
     def fill(value: object, message: Message) -> None:
         for get, write in writers:
             write(get(value), message)
 
     def read(message: Message) -> msgspec.Struct:
-        return struct(**{name: take(message) for name, take in readers})
+        return struct(**values(message))
 
-    return Codec(message_of(NAMES.get(struct, struct.__name__)), fill, read)
+    return Codec(message_kind, fill, read)
+
+
+def reader(kind: type[Message], fields: Sequence[Field]) -> Callable[[Message], dict[str, Any]]:
+    """Takes the values out of a message, those with defaults only if they are there."""
+    numbers = kind.DESCRIPTOR.fields_by_name
+    takes = {numbers[one.name].number: (one.name, one.take) for one in fields}
+    needed = [(one.name, one.absent) for one in fields if one.absent is not None]
+
+    def read(message: Message) -> dict[str, Any]:
+        values = {}
+        for field, value in message.ListFields():  # what is set, in one go
+            name, take = takes[field.number]
+            values[name] = value if take is None else take(value)
+        for name, absent in needed:
+            if name not in values:
+                values[name] = absent()
+        return values
+
+    return read
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:
@@ -97,9 +121,9 @@ def field_of(name: str, hint: Any, default: object = MISSING) -> Field:
         (hint,) = (kind for kind in get_args(hint) if kind is not types.NoneType)
     kind = get_origin(hint) or hint
     if kind in (tuple, Sequence):
-        return _repeated(name, get_args(hint)[0])
+        return _repeated(name, get_args(hint)[0], default)
     if kind in (dict, Mapping):
-        return _mapped(name, get_args(hint)[0])
+        return _mapped(name, get_args(hint)[0], default)
     if issubclass(kind, msgspec.Struct):
         return _struct(name, kind, default)
     return _time(name, default) if kind is datetime else _single(name, kind, default)
@@ -109,8 +133,25 @@ def _holds_any(hint: Any) -> bool:
     return hint is Any or any(_holds_any(part) for part in get_args(hint))
 
 
-def _missing(name: str) -> InvalidError:
-    return InvalidError(f"the field '{name}' is missing: give it")
+def _required(default: object, absent: Callable[[], Any]) -> Callable[[], Any] | None:
+    return absent if default is MISSING else None
+
+
+def _refusing(name: str) -> Callable[[], Any]:
+    def absent() -> NoReturn:
+        raise InvalidError(f"the field '{name}' is missing: give it")
+
+    return absent
+
+
+def _same(take: Take, default: object) -> Take:
+    """The very default where a value equals it: msgspec leaves out no other, and a revision's id is of its JSON."""
+
+    def same(given: object) -> object:
+        value = take(given)
+        return default if value == default else value
+
+    return take if default is MISSING else same
 
 
 # ---- single values ------------------------------------------------------------------------------------------------
@@ -118,12 +159,15 @@ def _missing(name: str) -> InvalidError:
 
 def _single(name: str, kind: type, default: object) -> Field:
     """A number, a text or a word. One that is `optional` in the proto may be absent; any other is empty then."""
-    get: Read = attrgetter(name)
-    if issubclass(kind, StrEnum):
-        get = _then(get, _word(name, kind))
-    elif kind is float:
-        get = _then(get, lambda value: _finite(name, value))
     empty = "" if issubclass(kind, str) else kind()
+    optional = default is not MISSING and default != empty
+    take: Take | None = None
+    if issubclass(kind, StrEnum):
+        take = _word(name, kind)
+    elif kind is float:
+        take = _same(_finite(name), default)
+    elif optional:
+        take = _same(lambda value: value, default)
 
     def write(value: Any, message: Message) -> None:
         if value is not None:
@@ -133,41 +177,33 @@ def _single(name: str, kind: type, default: object) -> Field:
         if value != empty:
             setattr(message, name, value)
 
-    if default is not MISSING and default != empty:  # `optional`
-        return Field(name, write, lambda message: _same(get(message), default) if message.HasField(name) else default)
-    if kind is float and default is not MISSING:
-        return Field(name, write_full, lambda message: _same(get(message), default))
-    return Field(name, write_full, get)
-
-
-def _then(get: Read, read_one: Callable[[Any], Any]) -> Read:
-    return lambda message: read_one(get(message))
-
-
-def _same(value: object, default: object) -> object:
-    """The very default where the value equals it: msgspec leaves out no other, and a revision's id is of its JSON."""
-    return default if value == default else value
+    absent = (lambda: take("")) if issubclass(kind, StrEnum) and take else (lambda: empty)
+    return Field(name, write if optional else write_full, take, _required(default, absent))
 
 
 def _word(name: str, kind: type[StrEnum]) -> Callable[[str], StrEnum]:
     words = {one.value: one for one in kind}
+    missing = _refusing(name)
 
-    def read(text: str) -> StrEnum:
+    def take(text: str) -> StrEnum:
         try:
             return words[text]
         except KeyError:
             if not text:
-                raise _missing(name) from None
+                missing()
             known = ", ".join(word for word in words if word)
             raise InvalidError(f"'{name}' cannot be {text[:40]!r}: give one of {known}") from None
 
-    return read
+    return take
 
 
-def _finite(name: str, value: float) -> float:
-    if math.isfinite(value):
-        return value
-    raise InvalidError(f"'{name}' is {value}: give a number")
+def _finite(name: str) -> Callable[[float], float]:
+    def take(value: float) -> float:
+        if math.isfinite(value):
+            return value
+        raise InvalidError(f"'{name}' is {value}: give a number")
+
+    return take
 
 
 def _time(name: str, default: object) -> Field:
@@ -180,49 +216,40 @@ def _time(name: str, default: object) -> Field:
             stamp.SetInParent()
             stamp.seconds, stamp.nanos = since.days * 86_400 + since.seconds, since.microseconds * 1000
 
-    def read(message: Message) -> object:
-        if not message.HasField(name):
-            if default is MISSING:
-                raise _missing(name)
-            return default
-        stamp = get(message)
+    def take(stamp: Any) -> datetime:
         try:
-            return EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+            return EPOCH + timedelta(0, stamp.seconds, stamp.nanos // 1000)
         except OverflowError:
             raise InvalidError(f"'{name}' is no time between the years 1 and 9999: give one") from None
 
-    return Field(name, write, read)
+    return Field(name, write, take, _required(default, _refusing(name)))
 
 
 def _json(name: str, hint: Any, default: object) -> Field:
     """Any JSON value, as text; an empty text is what is absent."""
-    get = attrgetter(name)
     decode = msgspec.json.Decoder(hint).decode
     encode = msgspec.json.Encoder().encode
-    absent = msgspec.json.encode({} if default is MISSING else default).decode()
 
     def write(value: object, message: Message) -> None:
         if value is not None or default is not None:
             setattr(message, name, encode(value).decode())
 
-    def read(message: Message) -> object:
+    def take(text: str) -> object:
         try:
-            return decode(get(message) or absent)
+            return decode(text)
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
             raise InvalidError(f"'{name}' is no JSON text of what belongs there: {error}") from error
 
-    return Field(name, write, read)
+    return Field(name, write, take, _required(default, dict))
 
 
 # ---- structs, and several values ----------------------------------------------------------------------------------
 
 
 def _struct(name: str, kind: type[msgspec.Struct], default: object) -> Field:
-    codec = codec_of(kind)
-    fill, read_one = codec.fill, codec.read
+    fill, read = codec_of(kind)[1:]
     get = attrgetter(name)
-    if default is MISSING and all(not one.required for one in msgspec.structs.fields(kind)):
-        default = kind()
+    empty = all(not one.required for one in msgspec.structs.fields(kind))
 
     def write(value: object, message: Message) -> None:
         if value is not None:
@@ -230,28 +257,21 @@ def _struct(name: str, kind: type[msgspec.Struct], default: object) -> Field:
             part.SetInParent()
             fill(value, part)
 
-    def read(message: Message) -> object:
-        if message.HasField(name):
-            return _same(read_one(get(message)), default)
-        if default is MISSING:
-            raise _missing(name)
-        return default
-
-    return Field(name, write, read)
+    return Field(name, write, _same(read, default), _required(default, kind if empty else _refusing(name)))
 
 
-def _repeated(name: str, kind: type) -> Field:
+def _repeated(name: str, kind: type, default: object) -> Field:
     get = attrgetter(name)
+    absent = _required(default, tuple)
     if issubclass(kind, msgspec.Struct):
-        codec = codec_of(kind)
-        fill, read_one = codec.fill, codec.read
+        fill, read = codec_of(kind)[1:]
 
         def write(values: Sequence[object], message: Message) -> None:
             add = get(message).add
             for value in values:
                 fill(value, add())
 
-        return Field(name, write, lambda message: tuple([read_one(part) for part in get(message)]))
+        return Field(name, write, lambda parts: tuple([read(part) for part in parts]), absent)
 
     def write_plain(values: Sequence[object], message: Message) -> None:
         if values:
@@ -259,12 +279,13 @@ def _repeated(name: str, kind: type) -> Field:
 
     if issubclass(kind, StrEnum):
         word = _word(name, kind)
-        return Field(name, write_plain, lambda message: tuple([word(part) for part in get(message)]))
-    return Field(name, write_plain, lambda message: tuple(get(message)))
+        return Field(name, write_plain, lambda parts: tuple([word(part) for part in parts]), absent)
+    return Field(name, write_plain, tuple, absent)
 
 
-def _mapped(name: str, key: type) -> Field:
+def _mapped(name: str, key: type, default: object) -> Field:
     get = attrgetter(name)
+    absent = _required(default, dict)
 
     def write(values: Mapping[Any, object], message: Message) -> None:
         if values:
@@ -272,18 +293,22 @@ def _mapped(name: str, key: type) -> Field:
 
     if issubclass(key, StrEnum):
         word = _word(name, key)
-        return Field(name, write, lambda message: {word(one): value for one, value in get(message).items()})
-    return Field(name, write, lambda message: dict(get(message)))
+        return Field(name, write, lambda parts: {word(one): value for one, value in parts.items()}, absent)
+    return Field(name, write, dict, absent)
 
 
 # ---- arguments ----------------------------------------------------------------------------------------------------
 
 
 class Arguments(NamedTuple):
-    """How a verb's keyword arguments become its request, and back. What is not given is left out."""
+    """How a verb's keyword arguments become its request, and back. What is not given is left out.
+
+    `read` raises InvalidError: see the module's text.
+    """
 
     message: type[Message]
     fields: Mapping[str, Field]
+    read: Callable[[Message], dict[str, Any]]
 
     def made(self, given: Mapping[str, Any]) -> Message:
         """Raises InvalidError: something does not go into its field (a number too large, a text that is none)."""
@@ -295,14 +320,11 @@ class Arguments(NamedTuple):
                 raise InvalidError(f"'{name}' cannot be sent: {error}") from error
         return message
 
-    def read(self, message: Message) -> dict[str, Any]:
-        """Raises InvalidError: see the module's text."""
-        return {name: field.read(message) for name, field in self.fields.items()}
-
 
 def arguments_of(verb: Callable[..., Any], message: type[Message]) -> Arguments:
     """How the arguments of a verb are moved."""
     hints = get_type_hints(verb)
     given = [one for one in inspect.signature(verb).parameters.values() if one.name != "self"]
     defaults = {one.name: MISSING if one.default is inspect.Parameter.empty else one.default for one in given}
-    return Arguments(message, {name: field_of(name, hints[name], value) for name, value in defaults.items()})
+    fields = {name: field_of(name, hints[name], value) for name, value in defaults.items()}
+    return Arguments(message, fields, reader(message, list(fields.values())))
