@@ -12,7 +12,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SYSTEM := podman runc busybox rabbitmq-server pg_ctlcluster openssl cc
 PACKAGES := podman runc busybox-static rabbitmq-server postgresql openssl gcc libc6-dev
 
-.PHONY: help demo test check format proto bench clean system
+.PHONY: help demo test check format proto docs bench clean system
 
 help:
 	@echo "make demo    run the media pipeline on three real clips and show what it found"
@@ -20,6 +20,7 @@ help:
 	@echo "make check   lint, types, layers"
 	@echo "make format  mend what the linter can"
 	@echo "make proto   the code that is generated from the .proto files"
+	@echo "make docs    the pages that are made from the code"
 	@echo "make bench   the benchmarks, each beside its floor"
 
 demo: $(VENV)/.media
@@ -44,6 +45,10 @@ format: $(VENV)/.dev
 proto: $(VENV)/.dev
 	@echo "» messages of the management API"
 	@$(BIN)/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src src/ion/management/rpc/*.proto
+
+docs: $(VENV)/.dev
+	@echo "» references of the commands and of the API"
+	@$(BIN)/python docs/generate
 
 bench: $(VENV)/.media
 	@echo "» benchmarks; each figure stands beside its floor, measured in the same run"

@@ -3,7 +3,6 @@
 Commands are imported when they are used: the group knows their names, their modules and one line of help each, so that
 `ion --help` and `ion version` cost no more than click. And it is the one place where errors become exit codes:
 
-    2    what was given is wrong, not possible now, or not allowed (usage; every error but the next)
     2    what was given is wrong, not allowed, or not possible now (usage, InvalidError, DeniedError, ConflictError,
          UnsupportedError)
     1    something does not answer (UnavailableError)

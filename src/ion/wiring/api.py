@@ -52,13 +52,14 @@ def safety(served: Served) -> Safety:
     if missing:
         return Safety(host=_literal(host), material=None, callers=None)
     material = Material(Files(Path(served.certificate), Path(served.key), Path(served.ca)))
-    return Safety(host=host, material=material, callers=Callers(served.roles, Revoked(_revoked(served))))
+    return Safety(host=host, material=material, callers=Callers(served.roles, _revoked(served)))
 
 
-def _revoked(served: Served) -> Path | None:
-    """The list that is named, else the one that `ion certs` keeps beside the CA's certificate."""
-    beside = Path(served.ca).with_name(REVOKED)
-    return Path(served.revoked) if served.revoked else beside if beside.exists() else None
+def _revoked(served: Served) -> Revoked:
+    """The list that is named, else the one that `ion certs` keeps beside the CA's certificate, once it is there."""
+    if served.revoked:
+        return Revoked(Path(served.revoked))
+    return Revoked(Path(served.ca).with_name(REVOKED), needed=False)
 
 
 def _literal(host: str) -> str:

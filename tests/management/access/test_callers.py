@@ -82,6 +82,16 @@ def test_a_broken_list_leaves_the_last_good_one_in_force(
     assert "is revoked" in callers.caller(alice, "").refusal
 
 
+def test_a_list_that_is_not_there_yet_counts_once_it_is(authority: Authority, alice: bytes) -> None:
+    """Somebody who is revoked later must not get in since the server was started without a list."""
+    served = authority.revoked.with_name("of the server.pem")
+    callers = Callers((), Revoked(served, needed=False))
+    assert not callers.caller(alice, "").refusal
+    authority.revoke("alice")
+    served.write_bytes(authority.revoked.read_bytes())
+    assert "is revoked" in callers.caller(alice, "").refusal
+
+
 def test_a_list_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
     """A server that took it would let in whom it names."""
     (tmp_path / "list.pem").write_text("nothing")

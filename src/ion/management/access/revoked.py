@@ -18,13 +18,14 @@ _END = b"-----END X509 CRL-----"
 class Revoked:
     """Which certificates are revoked, by issuer and serial. Raises InvalidError at the start if it cannot be used.
 
-    A file that cannot be used later leaves the last good list in force.
+    A file that cannot be used later leaves the last good list in force. One that is not `needed` may come later: until
+    then nothing is revoked.
     """
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, *, needed: bool = True) -> None:
         self._file = file
         self._stamp = _stamp(file) if file else None
-        self._entries = read_revoked(file) if file else frozenset()
+        self._entries = read_revoked(file) if file and (needed or self._stamp) else frozenset()
 
     def holds(self, issuer: bytes, serial: int) -> bool:
         """Whether the certificate with that serial of that issuer (DER) is revoked, as the file is now."""
