@@ -255,4 +255,4 @@ async def test_waiting_for_an_event_has_bounds(world: World) -> None:
     for given in ({"timeout_s": -1.0}, {"timeout_s": float("nan")}, {"timeout_s": float("inf")}, {"group": ""}):
         asked = {"event_type": "photo", "group": "me", "take": True, **given}
         with pytest.raises(InvalidError):
-            await events.next(**asked)  # type: ignore[arg-type]
+            await anext(events.next(**asked))  # type: ignore[arg-type]

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from ion.cli.context import example, key_values, manage
-from ion.cli.output import document
+from ion.cli.output import document, raw
 from ion.management.events import Raised, RootFile
+from ion.management.verbs import Management
 from ion.management.verbs.events import NewEvent
 from ion.model.record import Context, Kind
 
@@ -91,8 +92,14 @@ def _print_next(event_type: str, group: str, timeout: str, *, take: bool) -> Non
     from ion.cli.when import lasting
 
     within_s = lasting("--timeout", timeout)
-    found = manage(lambda ion: ion.events.next(event_type=event_type, group=group, timeout_s=within_s, take=take))
-    click.echo(found.decode(errors="replace"))
+
+    async def work(ion: Management) -> None:
+        event = ion.events.next(event_type=event_type, group=group, timeout_s=within_s, take=take)
+        async for piece in event:  # printed before it is taken, for the answer to that may be lost
+            raw(piece)
+        raw(b"\n")
+
+    manage(work)
 
 
 def answer(raised: Raised, gateway: str) -> Mapping[str, Any]:

@@ -91,7 +91,7 @@ def _what(file: Path | None, profile: str, named: Path | None) -> tuple[Path, Se
     """The store, and the settings of a pipeline file, if there is any to go by."""
     from ion.wiring import find_store, is_store
 
-    if file is None and not named and not os.environ.get("ION_HOME") and PIPELINE_FILE.is_file():
+    if file is None and (profile or not (named or os.environ.get("ION_HOME"))) and PIPELINE_FILE.is_file():
         file = PIPELINE_FILE
     if file is not None:
         pipeline = load_pipeline(file, profile=profile, environ=os.environ)

@@ -101,8 +101,8 @@ async def test_what_is_of_another_pipeline_is_refused(world: World) -> None:
             "event": lambda: m.events.create(event=NewEvent(type="page")),
             "event for both": lambda: m.events.create(event=NewEvent(type="mixed")),
             "event into a flow": lambda: m.events.create(event=NewEvent(type="photo", correlation_id=flow)),
-            "peek": lambda: m.events.next(event_type="page", group=COUNT.group, timeout_s=0, take=False),
-            "subscribe": lambda: m.events.next(event_type="page", group=DETECT.group, timeout_s=0, take=False),
+            "peek": lambda: drained(m.events.next(event_type="page", group=COUNT.group, timeout_s=0, take=False)),
+            "subscribe": lambda: drained(m.events.next(event_type="page", group=DETECT.group, timeout_s=0, take=False)),
             "replay": lambda: m.bus.replay(since=since, module="count"),
             "replay all": lambda: m.bus.replay(since=since),
             "why": lambda: m.findings.why(job=theirs.id),
@@ -149,7 +149,7 @@ async def test_what_is_of_the_own_pipeline_is_allowed(world: World) -> None:
         raised = await adam.events.create(event=NewEvent(type="photo", correlation_id=flow))
         assert raised.event.correlation_id == flow
         with pytest.raises(NotFoundError):
-            await adam.events.next(event_type="photo", group=DETECT.group, timeout_s=0, take=False)
+            await anext(adam.events.next(event_type="photo", group=DETECT.group, timeout_s=0, take=False))
         with pytest.raises((ConflictError, InvalidError)):
             await adam.modules.rollback(name="also")
 

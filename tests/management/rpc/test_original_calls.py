@@ -88,7 +88,7 @@ async def test_a_module_lives_its_life_by_the_originals_calls(channel: grpc.aio.
         emits=("tagged",),
         command=("/bin/true", "--quick", "a b"),
         env={"A": "1", "B": "2"},
-        retries=Retries(module=2),
+        retries=Retries(module=2, timeout=2),
         concurrency=3,
         timeout_s=600.0,
         provider="local",

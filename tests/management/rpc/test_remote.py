@@ -97,8 +97,10 @@ async def test_other_clients_get_the_code_and_the_sentence(kind: type[IonError],
 
 
 def test_every_kind_of_error_has_a_code() -> None:
-    """A new branch of the tree needs one."""
-    assert all(issubclass(kind, tuple(CODES)) for kind in IonError.__subclasses__())
+    """A new branch of the tree needs one; what `ion.testing` raises does not travel."""
+    branches = [kind for kind in IonError.__subclasses__() if kind.__module__ == IonError.__module__]
+    assert len(branches) > 4
+    assert all(issubclass(kind, tuple(CODES)) for kind in branches)
 
 
 async def test_a_fault_of_ours_gives_nothing_away(caplog: pytest.LogCaptureFixture) -> None:
@@ -147,9 +149,7 @@ async def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
 
 
 async def test_deadlines_are_those_of_the_call() -> None:
-    """A call may take as long as the client says, and as long as the verb itself is told to wait; what may go on for
-    ever has none.
-    """
+    """A call may take as long as the client says; what may go on for ever, and a stream, has none."""
     left: list[float | None] = []
 
     def who(context: Any) -> NoReturn:
@@ -159,18 +159,16 @@ async def test_deadlines_are_those_of_the_call() -> None:
     async with serving(who) as port, open_remote(f"127.0.0.1:{port}", timeout_s=100.0) as remote:
         for call in (
             remote.modules.list(),
-            remote.events.next(event_type="t", group="g", timeout_s=1000.0, take=False),
             remote.flows.wait(flow="f"),
             anext(remote.jobs.log(job="j", follow=True)),
+            anext(remote.findings.find(subject="s")),
         ):
             with pytest.raises(DeniedError):
                 await call
-    short, long, *none = left
+    short, *none = left
     assert short
     assert short < 500  # the clocks of both sides are coarse
-    assert long
-    assert long > 1000
-    assert none == [None, None]
+    assert none == [None, None, None]
 
 
 async def test_a_taken_port_is_refused_with_a_sentence(local: Management) -> None:

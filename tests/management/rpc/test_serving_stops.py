@@ -43,7 +43,7 @@ async def drained(log: object) -> None:
 async def test_a_running_call_may_end(local: Management) -> None:
     """A call that is being answered when the stop begins gets its own answer."""
     async with served(local, 30.0) as (remote, server):
-        asked = remote.events.next(event_type="nothing", group="g", timeout_s=1.0, take=False)
+        asked = drained(remote.events.next(event_type="nothing", group="g", timeout_s=1.0, take=False))
         call = await begun(asked, remote)
         await server.aclose()
         with pytest.raises(NotFoundError, match="no event of type 'nothing' came"):
@@ -76,7 +76,7 @@ async def test_a_followed_log_is_told_at_once(stores: Stores, local: Management)
 async def test_a_call_beyond_the_grace_is_told(local: Management) -> None:
     """What has not ended within the grace ends with the same sentence."""
     async with served(local, 0.05) as (remote, server):
-        asked = remote.events.next(event_type="nothing", group="g", timeout_s=600.0, take=False)
+        asked = drained(remote.events.next(event_type="nothing", group="g", timeout_s=600.0, take=False))
         call = await begun(asked, remote)
         await server.aclose()
         with pytest.raises(UnavailableError, match=TOLD):

@@ -162,11 +162,13 @@ async def test_an_event_of_the_bus_comes_by_the_wire(world: World, remote: Remot
     """Looking at the bus's next event and taking it give the event's document."""
     given: dict[str, Any] = {"event_type": "seen", "group": "me", "timeout_s": 0.0}
     with pytest.raises(IonError):
-        await remote.events.next(**given, take=False)  # makes the subscription, which hears from now on
+        await anext(remote.events.next(**given, take=False))  # makes the subscription, which hears from now on
     seen = msgspec.structs.replace((await world.local.jobs.get(job=world.detect)).event, type="seen")
     await world.stores.bus.publish([seen])
-    peeked = await remote.events.next(**given, take=False)
-    assert peeked == await remote.events.next(**given, take=True)
+    (peeked,) = [piece async for piece in remote.events.next(**given, take=False)]
+    assert [peeked] == [piece async for piece in remote.events.next(**given, take=True)]
+    with pytest.raises(IonError):  # it is gone
+        await anext(remote.events.next(**given, take=False))
     assert msgspec.json.decode(peeked)["type"] == "seen"
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 
 from ion.errors import InvalidError, NotFoundError, UnavailableError
 from ion.management.events import Raised, RootEvent, RootFile, raise_event, require_hearer
@@ -38,39 +39,43 @@ class LocalEvents(EventVerbs):
         )
         return await raise_event(root, gateway=event.gateway, ledger=self._stores.ledger, blobs=self._stores.blobs)
 
-    async def next(self, *, event_type: str, group: str, timeout_s: float = 5.0, take: bool) -> bytes:
+    async def next(self, *, event_type: str, group: str, timeout_s: float = 5.0, take: bool) -> AsyncIterator[bytes]:
         within("the seconds to wait", timeout_s, 0, WAIT_MOST_S)
         if not codec.valid_type(event_type) or not group:
             raise InvalidError("give the type of the events and the name of a subscription")
-        found = await (self._take if take else self._look)(event_type, group, timeout_s)
-        if found is None:
+        found = False
+        async with aclosing((self._take if take else self._look)(event_type, group, timeout_s)) as events:
+            async for event in events:
+                found = True
+                yield event
+        if not found:
             within_it = f"{timeout_s:g}s" if timeout_s >= 1 else f"{timeout_s * 1000:g}ms"
             raise NotFoundError(
                 f"no event of type '{event_type}' came for the subscription '{group}' within {within_it}; wait longer?"
             )
-        return found
 
-    async def _look(self, event_type: str, group: str, timeout_s: float) -> bytes | None:
+    async def _look(self, event_type: str, group: str, timeout_s: float) -> AsyncGenerator[bytes]:
         bus, clock = self._stores.bus, asyncio.get_running_loop().time
         deadline = clock() + timeout_s
         if bus.guarantees.peeks:  # else it would gather events that nobody takes
             await bus.ensure([event_type], [group])
         while True:
             if found := [one for one in await bus.peek(group, PEEKED) if one.type == event_type]:
-                return codec.encode(found[0])
+                yield codec.encode(found[0])
+                return
             if clock() >= deadline:
-                return None
+                return
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    async def _take(self, event_type: str, group: str, timeout_s: float) -> bytes | None:
+    async def _take(self, event_type: str, group: str, timeout_s: float) -> AsyncGenerator[bytes]:
         bus = self._stores.bus
         await bus.ensure([event_type], [group])
         async with bus.subscribe([event_type], group) as receiver:
             deliveries = await receiver.receive(1, timeout_s)
             if not deliveries:
-                return None
+                return
+            yield bytes(deliveries[0].raw)
             try:
                 await receiver.ack(deliveries)
             except UnavailableError as error:  # it may have been taken: rather given twice than never
                 log.warning("the event may come again: %s", error)
-            return bytes(deliveries[0].raw)

@@ -80,7 +80,7 @@ def _stream(method: Method, who: Who, calls: Calls) -> "Handler":
             results = _verb(method, who(context))(**given)
             if endless and given.get("follow", True):
                 calls.endless(call)
-                await context.send_initial_metadata(())
+            await context.send_initial_metadata(())  # it is heard: the first result may take long
             try:
                 async for one in _pieces(results) if method.sends_bytes else results:
                     await call.send(context, made(one).SerializeToString())

@@ -14,22 +14,20 @@ import msgspec
 from google.protobuf.message import Message
 
 from ion.errors import ConflictError, InvalidError
+from ion.management.created import INSTANCES, MINUTES, PROVIDER, created, deployed_name
 from ion.management.rpc import original_pb2 as pb
 from ion.management.rpc.calls import Call, Calls, Context
 from ion.management.rpc.handlers import Who, parsed
 from ion.management.verbs import Management
-from ion.model.module import Module, Retries, Subscription
+from ion.model.module import Module, Revision
 
 if TYPE_CHECKING:
     Handler: TypeAlias = grpc.RpcMethodHandler[bytes, bytes]
 
 Q = TypeVar("Q", bound=Message)
 
-PROVIDERS: Final = ("kubernetes", "azurebatch", "local")
+PROVIDERS: Final = (PROVIDER, "azurebatch", "local")
 PROGRAM: Final = "file:"
-MINUTES: Final = 5
-UNIQUE: Final = 8
-"""Digits of a revision in a deployed name."""
 FLOW_MOST: Final = 64 * 1024 * 1024
 """Bytes of a flow in one answer."""
 
@@ -62,7 +60,7 @@ async def create(management: Management, request: pb.ModuleCreateRequest) -> pb.
     module = module_of(request)
     applied = await management.modules.apply(modules=(module,))
     (revision,) = (change.revision for change in applied.changes if change.module == module.name)
-    return pb.ModuleCreateResponse(name=deployed(module.name, revision))
+    return pb.ModuleCreateResponse(name=deployed_name(Revision(id=revision, module=module)))
 
 
 async def delete(management: Management, request: pb.ModuleDeleteRequest) -> pb.ModuleDeleteResponse:
@@ -73,13 +71,13 @@ async def delete(management: Management, request: pb.ModuleDeleteRequest) -> pb.
 async def get(management: Management, request: pb.ModuleGetRequest) -> pb.ModuleGetResponse:
     state = await management.modules.get(name=request.name)
     revision = state.registered.revision
-    name = deployed(revision.module.name, revision.id) if request.name == revision.module.name else request.name
+    name = deployed_name(revision) if request.name == revision.module.name else request.name
     return pb.ModuleGetResponse(name=name, status=state.standing, statusMessage=state.message)
 
 
 async def listed(management: Management, _: pb.ModuleListRequest) -> pb.ModuleListResponse:
     modules = await management.modules.list()
-    return pb.ModuleListResponse(names=[deployed(one.module.name, one.revision.id) for one in modules])
+    return pb.ModuleListResponse(names=[deployed_name(one.revision) for one in modules])
 
 
 async def flow(management: Management, request: pb.GetFlowRequest) -> pb.GetFlowResponse:
@@ -100,11 +98,6 @@ async def flow(management: Management, request: pb.GetFlowRequest) -> pb.GetFlow
 # ---- a module, as the original's clients describe it --------------------------------------------------------------
 
 
-def deployed(name: str, revision: str) -> str:
-    """The name of a module as it is deployed."""
-    return f"{name}-{revision[:UNIQUE]}"
-
-
 def module_of(request: pb.ModuleCreateRequest) -> Module:
     """The module that a request describes. Raises InvalidError."""
     provider = request.provider.strip().lower() or PROVIDERS[0]
@@ -113,15 +106,16 @@ def module_of(request: pb.ModuleCreateRequest) -> Module:
     for what in ("instancecount", "retrycount", "maxexecutiontimemins"):
         if (count := getattr(request, what)) < 0:
             raise InvalidError(f"{what} is {count}: give a number that is not below 0")
-    return Module(
-        name=request.modulename,
-        on=tuple(Subscription(type=one) for one in types_of("eventsubscriptions", request.eventsubscriptions)),
-        emits=types_of("eventpublications", request.eventpublications),
+    return created(
+        request.modulename,
+        on=",".join(types_of("eventsubscriptions", request.eventsubscriptions)),
+        emits=",".join(types_of("eventpublications", request.eventpublications)),
         provider=provider,
+        handler_image=request.handlerimage.strip(),
+        instances=request.instancecount or INSTANCES,
+        retries=request.retrycount,
+        minutes=request.maxexecutiontimemins or MINUTES,
         env=dict(request.configmap),
-        retries=Retries(module=request.retrycount),
-        concurrency=request.instancecount or 1,
-        timeout_s=60.0 * (request.maxexecutiontimemins or MINUTES),
         **_what_runs(request.moduleimage.strip(), provider),
     )
 

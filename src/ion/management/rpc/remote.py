@@ -1,8 +1,8 @@
 """`Management` done elsewhere: each verb asks a server, and gives or raises what that one does.
 
 The groups are made from the abstract classes of the verbs, as the server's methods are. A deadline bounds every unary
-call, and in a stream the wait for the first message; where nobody knows how long it takes (a followed log, the wait
-for a flow), it bounds the wait for the server to say that it heard.
+call; where nobody knows how long it takes (a stream, which may look through all that is stored, the wait for a flow),
+it bounds the wait for the server to say that it heard.
 """
 
 import asyncio
@@ -171,7 +171,7 @@ def _unary(method: Method) -> Callable[..., Any]:
         ask: Any = way(method.path, type(request).SerializeToString)
         with line.errors():
             if not endless:
-                return line.understood(answer, await ask(request, timeout=line.timeout_s + _own_s(given)))
+                return line.understood(answer, await ask(request, timeout=line.timeout_s))
             with _left(ask(request)) as call:
                 await line.within(call.initial_metadata())
                 return line.understood(answer, await anext(aiter(call)))
@@ -182,19 +182,14 @@ def _unary(method: Method) -> Callable[..., Any]:
 def _stream(method: Method) -> Callable[..., Any]:
     arguments, answer = method.arguments, method.answer
     assert arguments is not None
-    endless = method.key in ENDLESS
 
     async def verb(self: _Group, **given: Any) -> AsyncIterator[Any]:
         line = self.line
         request = arguments.made(given)
         ask: Any = line.channel.unary_stream(method.path, type(request).SerializeToString)
         with line.errors(), _left(ask(request)) as call:
-            following = endless and given.get("follow", False)
-            results = aiter(call)
-            first = await (line.within(call.initial_metadata()) if following else line.within(anext(results, None)))
-            if first is not None and not following:
-                yield line.understood(answer, first)
-            async for one in results:
+            await line.within(call.initial_metadata())
+            async for one in call:
                 yield line.understood(answer, one)
 
     return verb
@@ -230,11 +225,6 @@ async def _sent(call: Any, part: EventsCreateRequest) -> bool:
     except grpc.aio.InternalError:
         return False
     return True
-
-
-def _own_s(given: dict[str, Any]) -> float:
-    """The time that a verb is itself told to wait."""
-    return max(float(given.get("timeout_s", 0.0)), 0.0)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Verbs on events: raising roots, looking at the bus."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,8 +39,9 @@ class EventVerbs(ABC):
         """
 
     @abstractmethod
-    async def next(self, *, event_type: str, group: str, timeout_s: float = 5.0, take: bool) -> bytes:
-        """The next event of a subscription as CloudEvents JSON; with `take` it is out of the bus then.
+    def next(self, *, event_type: str, group: str, timeout_s: float = 5.0, take: bool) -> AsyncIterator[bytes]:
+        """The next event of a subscription as CloudEvents JSON; with `take` it is taken out of the bus when the one who
+        got it asks for more, so that it is not lost with him.
 
         Raises:
             NotFoundError: none came in time. UnsupportedError: this bus cannot be peeked at.
