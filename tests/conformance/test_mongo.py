@@ -22,9 +22,10 @@ from ion.testing.conformance.ledger_stage import SetClock
 __all__ = ["cosmos_rules", "mongo_server"]
 
 
-@pytest.mark.timeout(600)  # the server takes a minute for ten thousand jobs
+@pytest.mark.timeout(300)
 class TestMongoLedger(LedgerConformance):
     cosmos = False
+    many = 4000  # the server took a minute for ten thousand
 
     @pytest.fixture(autouse=True)
     def server_of(self, mongo_server: MongoServer, cosmos_rules: CosmosRules) -> None:

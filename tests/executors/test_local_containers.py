@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.executors.own_engine import suit
 
 from ion.adapters.blobs.filesystem import FilesystemBlobs
-from ion.adapters.executors.local.container import Engine, find_engine, image_of
+from ion.adapters.executors.local.container import Engine, find_engine
 from ion.errors import UnsupportedError
 from ion.model.event import FileRef
 from ion.model.job import FailureClass
@@ -23,14 +24,6 @@ from ion.testing.local import abandon, open_local
 
 IMAGE = f"localhost/ion-executor-test:{os.getpid()}"
 CONTENT = b"content" * 100_000
-OWN_CONFIG = """
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +33,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     found, reason = find_engine(os.environ["PATH"]), "no container engine works here"
     if found is not None:
         reason = _import_image(found)
-        if not reason and (reason := _try(found)):
-            config = tmp_path_factory.mktemp("engine") / "containers.conf"
-            config.write_text(OWN_CONFIG)
-            patch.setenv("CONTAINERS_CONF", str(config))
-            reason = _try(found)
+        engine = found
+        reason = reason or suit(lambda: _try(engine), tmp_path_factory.mktemp("engine"), patch)
     if reason or found is None:
         patch.undo()
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
@@ -251,9 +241,11 @@ async def test_an_image_without_an_engine_is_refused_when_applied(
 def test_a_known_digest_is_what_runs() -> None:
     """The tag may have moved since the revision was made; a registry's port is no tag."""
     digest = "sha256:" + "a" * 64
-    assert (
-        image_of(revise(Module(name="m", image="reg:5000/acme/detect:1"), digest)) == f"reg:5000/acme/detect@{digest}"
-    )
-    assert image_of(revise(Module(name="m", image="detect"), digest)) == f"detect@{digest}"
-    assert image_of(revise(Module(name="m", image=f"detect@{digest}"), digest)) == f"detect@{digest}"
-    assert image_of(revise(Module(name="m", image="detect:1"))) == "detect:1"
+
+    def pinned(image: str, digest: str = digest) -> str:
+        return revise(Module(name="m", image=image), digest).pinned_image
+
+    assert pinned("reg:5000/acme/detect:1") == f"reg:5000/acme/detect@{digest}"
+    assert pinned("detect") == f"detect@{digest}"
+    assert pinned(f"detect@{digest}") == f"detect@{digest}"
+    assert pinned("detect:1", "") == "detect:1"

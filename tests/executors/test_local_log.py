@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ion.adapters.executors.local.log import LINE_LIMIT, TAIL, LogSpool, Mask
+from ion.adapters.executors.log import LINE_LIMIT, TAIL, LogSpool, Mask
 from ion.ports.executor import Phase
 from ion.testing.conformance.executor import assignment, final, logged
 from ion.testing.local import open_local

@@ -22,16 +22,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ion.adapters.executors import ends
 from ion.adapters.executors.local import environment, failures, limits
-from ion.adapters.executors.local.container import SEES, Engine, image_of, in_container, no_engine, start_container
+from ion.adapters.executors.local.container import SEES, Engine, in_container, no_engine, start_container
 from ion.adapters.executors.local.leases import Broken, Leases
-from ion.adapters.executors.local.log import LogSpool
 from ion.adapters.executors.local.marks import mark_of
 from ion.adapters.executors.local.orphans import Orphans
 from ion.adapters.executors.local.process import Exit, Program, Run, start
 from ion.adapters.executors.local.readiness import Readiness
 from ion.adapters.executors.local.recovery import LOG, SETTLED, delete, write_whole
 from ion.adapters.executors.local.spares import DIRECTORY, SCRATCH, Spares
+from ion.adapters.executors.log import LogSpool
 from ion.errors import UnavailableError
 from ion.model.job import Failure, FailureClass
 from ion.model.manifest import ManifestRef, Usage
@@ -85,6 +86,7 @@ class Attempt:
         self._stoppable = False
         self._run: Run | None = None
         self._ran = False
+        self._began_s = self._ended_s = 0.0
         self._peak = 0
 
     @property
@@ -119,8 +121,8 @@ class Attempt:
         except _Stopped as stopped:
             status = await self._failed(stopped.failure)
         except Exception as error:  # noqa: BLE001 - a fault of Ion's own must still give the job an end
-            status = await self._failed(failures.of_error(error))
-        self._tell(status)
+            status = await self._failed(ends.of_error(error))
+        self._tell(msgspec.structs.replace(status, began_s=self._began_s, ended_s=self._ended_s))
         self.ended.set()
 
     async def _live(self) -> ManifestRef:
@@ -146,7 +148,7 @@ class Attempt:
         if engine is None and (self._module.runtime == "container" or not self._module.command):
             raise UnavailableError(no_engine(self._module))
         if engine is not None:
-            image = image_of(self._assignment.revision)
+            image = self._assignment.revision.pinned_image
             await self._unless_stopped(engine.fetch(image, self._module.start_timeout_s))
         return engine
 
@@ -156,11 +158,11 @@ class Attempt:
         try:
             if workspace.linked and not engine:
                 await self._hold(workspace)
-            began = time.monotonic()
-            started_at_s = time.time()
-            ended = await self._run_module(workspace, engine)
+            began, started_at_s = time.monotonic(), time.time()
+            ended = await self._run_module(workspace, engine, started_at_s)
             seconds = time.monotonic() - began
         finally:
+            self._ended_s = time.time() if self._began_s else 0.0
             if leases is not None:
                 broken = await leases.release(self.folder.name)
             if broken is not None:
@@ -174,7 +176,7 @@ class Attempt:
         if refused:
             await asyncio.to_thread(_make_private, refused)
 
-    async def _run_module(self, workspace: Workspace, engine: Engine | None) -> Exit:
+    async def _run_module(self, workspace: Workspace, engine: Engine | None, started_at_s: float) -> Exit:
         values = environment.secret_values(self._module, self._place.secrets)
         if self._verdict is not None:
             raise _Stopped(self._verdict)
@@ -182,6 +184,7 @@ class Attempt:
         self._ran = True
         try:
             self._run = await self._start(workspace, engine, values, spool)
+            self._began_s = started_at_s
             if self._verdict is not None:
                 self._run.kill()
             ended = await self._watched(self._run)
@@ -231,9 +234,7 @@ class Attempt:
         self._tell(Status(handle=self.status.handle, phase=Phase.RUNNING))
         self._place.handler.begun(self._assignment.job.id, self._assignment.job.attempt, self._execution)
         module = self._module
-        timer = asyncio.get_running_loop().call_later(
-            module.timeout_s, self.stop, failures.late(module), module.grace_s
-        )
+        timer = asyncio.get_running_loop().call_later(module.timeout_s, self.stop, ends.late(module), module.grace_s)
         try:
             await (self._bounded(run) if run.pid and self._memory_limit else run.exited)
         except asyncio.CancelledError:

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from ion.adapters.executors.local.log import LogSpool
 from ion.adapters.executors.local.orphans import Orphans
 from ion.adapters.executors.local.process import Exit, Program, ProgramRun, start
 from ion.adapters.executors.local.readiness import Readiness
+from ion.adapters.executors.log import LogSpool
 from ion.errors import UnavailableError
 from ion.model.module import Module, Revision
 from ion.ports.executor import Assignment, Workspace
@@ -100,15 +100,6 @@ def no_engine(module: Module) -> str:
         f"module {module.name} runs the image {module.image}, and no container engine works here: "
         f"install podman (or docker, and start it), or give the module a command and `runtime: process`"
     )
-
-
-def image_of(revision: Revision) -> str:
-    """The image to run: by its digest if that is known."""
-    image = revision.module.image
-    if not revision.image_digest or "@" in image:
-        return image
-    folder, _, last = image.rpartition("/")
-    return f"{folder}/{last.partition(':')[0]}@{revision.image_digest}".lstrip("/")
 
 
 async def start_container(
@@ -259,8 +250,8 @@ def _devices(engine: Engine, devices: tuple[str, ...]) -> list[str]:
 def _command(revision: Revision) -> list[str]:
     command = revision.module.command
     if not command:
-        return [image_of(revision)]
-    return [f"--entrypoint={command[0]}", image_of(revision), *command[1:]]
+        return [revision.pinned_image]
+    return [f"--entrypoint={command[0]}", revision.pinned_image, *command[1:]]
 
 
 def _write_environment(file: Path, environment: Mapping[str, str]) -> tuple[Path, dict[str, str]]:

@@ -8,8 +8,7 @@ purpose: `recover` ends what a killed dispatcher left.
 import asyncio
 import os
 import platform
-import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -24,42 +23,15 @@ from ion.adapters.executors.local.orphans import Orphans, become_subreaper
 from ion.adapters.executors.local.readiness import Readiness
 from ion.adapters.executors.local.recovery import LOG, Maker, Recovery, Trace, delete, folders_of
 from ion.adapters.executors.local.spares import Spares
+from ion.adapters.executors.news import News
 from ion.errors import NotFoundError, UnavailableError, UnsupportedError
 from ion.model.ids import new_id
 from ion.model.job import Failure, FailureClass
 from ion.model.module import Module, Resources, Revision
 from ion.ports.executor import Assignment, Executor, ExecutorGuarantees, Handle, Handler, Phase, Status
 
-_RETELL_S = 1.0
 _CLOSE_GRACE_S = 10.0
 _READ = 64 * 1024
-
-
-class _Watcher:
-    """What one caller of `watch` has still to be told: the last state of each attempt that changed."""
-
-    def __init__(self, statuses: Iterable[Status]) -> None:
-        self._news = {status.handle: status for status in statuses}
-        self._woken = asyncio.Event()
-
-    def hear(self, *statuses: Status) -> None:
-        for status in statuses:
-            self._news[status.handle] = status
-        self._woken.set()
-
-    def take(self) -> list[Status]:
-        self._woken.clear()
-        news = list(self._news.values())
-        self._news.clear()
-        return news
-
-    async def wait(self, most_s: float | None = None) -> None:
-        timer = None if most_s is None else asyncio.get_running_loop().call_later(most_s, self._woken.set)
-        try:
-            await self._woken.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
 
 
 class LocalExecutor(Executor):
@@ -91,7 +63,7 @@ class LocalExecutor(Executor):
         self._recovery = Recovery(self._work, handler, scope=self._scope, engine=self._engine)
         self._attempts: dict[Handle, Attempt] = {}
         self._recovered: dict[Handle, tuple[Path, Status]] = {}
-        self._watchers: set[_Watcher] = set()
+        self._news = News(self._statuses, lambda: self._open)
         self._tasks = asyncio.TaskGroup()
         self._open = False
         orphans = Orphans()
@@ -183,23 +155,8 @@ class LocalExecutor(Executor):
             return recovered[1]
         return Status(handle=handle, phase=Phase.UNKNOWN)
 
-    async def watch(self) -> AsyncIterator[Sequence[Status]]:
-        watcher, retell_at = _Watcher(self._statuses()), time.monotonic() + _RETELL_S
-        self._watchers.add(watcher)
-        try:
-            while self._open:
-                if time.monotonic() >= retell_at:
-                    watcher.hear(*(status for status in self._statuses() if status.final))
-                    retell_at = time.monotonic() + _RETELL_S
-                if news := watcher.take():
-                    yield news
-                elif self._any_final():
-                    await watcher.wait(retell_at - time.monotonic())
-                else:
-                    await watcher.wait()
-                    retell_at = time.monotonic() + _RETELL_S
-        finally:
-            self._watchers.discard(watcher)
+    def watch(self) -> AsyncIterator[Sequence[Status]]:
+        return self._news.watch()
 
     async def logs(self, handle: Handle, *, start: int = 0) -> AsyncIterator[bytes]:
         file = self._folder(handle) / LOG
@@ -247,12 +204,8 @@ class LocalExecutor(Executor):
             status for _, status in self._recovered.values()
         ]
 
-    def _any_final(self) -> bool:
-        return bool(self._recovered) or any(attempt.status.final for attempt in self._attempts.values())
-
     def _tell(self, *statuses: Status) -> None:
-        for watcher in self._watchers:
-            watcher.hear(*statuses)
+        self._news.tell(*statuses)
 
     def _broken(self, name: str, broken: Broken | None) -> None:
         for attempt in self._attempts.values():

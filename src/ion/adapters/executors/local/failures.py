@@ -3,11 +3,10 @@
 import signal
 from pathlib import Path
 
+from ion.adapters.executors.ends import sentence
 from ion.adapters.executors.local.leases import Broken
 from ion.adapters.executors.local.process import Exit
-from ion.errors import InvalidError, IonError
 from ion.model.job import Failure, FailureClass
-from ion.model.module import Module
 
 _MIB = 2**20
 
@@ -19,25 +18,12 @@ def of_exit(ended: Exit) -> Failure | None:
         return Failure(kind=kind, message=ended.trouble)
     if ended.code == 0:
         return None
-    kind, message = FailureClass.MODULE, _sentence(ended.code)
+    kind, message = FailureClass.MODULE, sentence(ended.code)
     if ended.out_of_memory:
         kind, message = FailureClass.MEMORY, f"{message}: out of memory"
     elif ended.code == -signal.SIGKILL:  # no module does that to itself: it is as if the machine had gone
         kind, message = FailureClass.LOST, f"{message}, by hand or by another program of this machine"
     return Failure(kind=kind, message=message, exit_code=ended.code)
-
-
-def of_error(error: Exception) -> Failure:
-    """What an error around the module says. One that is not Ion's own must still give the job an end."""
-    if isinstance(error, IonError):
-        kind = FailureClass.CONTRACT if isinstance(error, InvalidError) else FailureClass.INFRASTRUCTURE
-        return Failure(kind=kind, message=str(error))
-    return Failure(kind=FailureClass.INFRASTRUCTURE, message=f"{type(error).__name__}: {error}")
-
-
-def late(module: Module) -> Failure:
-    message = f"it ran longer than its time limit of {module.timeout_s:g} s"
-    return Failure(kind=FailureClass.TIMEOUT, message=message)
 
 
 def too_large(used: int, limit: int) -> Failure:
@@ -60,12 +46,3 @@ def unguarded() -> Failure:
     return Failure(
         kind=FailureClass.INFRASTRUCTURE, message="the guard of its linked inputs was gone; it is made again"
     )
-
-
-def _sentence(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:  # a real-time signal has no name
-        return f"killed by signal {-code}"

@@ -19,10 +19,10 @@ from typing import Protocol
 
 import msgspec
 
-from ion.adapters.executors.local.log import LogSpool
 from ion.adapters.executors.local.marks import WearingDraft, put
 from ion.adapters.executors.local.orphans import GONE_WITHIN_S, Orphans, Reaped, reap
 from ion.adapters.executors.local.readiness import Readiness
+from ion.adapters.executors.log import LogSpool
 from ion.errors import ContractError, UnavailableError
 
 _READ = 64 * 1024
