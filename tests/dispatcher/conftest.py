@@ -267,6 +267,7 @@ class Desk:
             owner=owner,
             patience_s=PATIENCE_S,
             finish=lambda *found: self.ended.append(found),
+            observe=bench.steps.append,
         )
         self._bench, self._executor, self._finish = bench, executor, bench.finish(owner)
 

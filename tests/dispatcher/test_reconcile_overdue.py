@@ -7,6 +7,7 @@ import pytest
 from tests.dispatcher.conftest import PATIENCE_S
 
 from ion.adapters.ledger.sqlite import SqliteLedger
+from ion.dispatcher.finish import Step
 from ion.dispatcher.reconcile import BATCH
 from ion.model.ids import new_id
 from ion.model.job import FailureClass, Hold, State
@@ -71,6 +72,8 @@ async def test_an_overdue_job_of_another_dispatcher_is_settled(bench: "Bench", r
     await desk.compare()
     after = await bench.ledger.get(job.id)
     assert (after.state, after.failures) == (state, {FailureClass.TIMEOUT: 1})
+    told = [(step.job.id, step.job.attempt, step.failure and step.failure.kind) for step in bench.steps]
+    assert told == [(job.id, 1, FailureClass.TIMEOUT)]
 
 
 async def test_many_that_look_at_once_count_it_once(bench: "Bench") -> None:
@@ -83,6 +86,7 @@ async def test_many_that_look_at_once_count_it_once(bench: "Bench") -> None:
         for desk in desks:
             await desk.compare()
     assert (await bench.ledger.get(job.id)).failures == {FailureClass.TIMEOUT: 1}
+    assert [step.step for step in bench.steps] == [Step.FAILED]
 
 
 async def test_an_overdue_job_whose_manifest_is_written_has_succeeded(bench: "Bench") -> None:
@@ -100,6 +104,7 @@ async def test_an_overdue_job_that_was_to_be_cancelled_is_cancelled(bench: "Benc
     await bench.ledger.cancel(job.id, "test")
     await see_overdue(bench)
     assert (await bench.ledger.get(job.id)).state is State.CANCELLED
+    assert [step.step for step in bench.steps] == [Step.CANCELLED]
 
 
 async def test_waiting_jobs_of_a_removed_module_become_dead_letters(bench: "Bench") -> None:

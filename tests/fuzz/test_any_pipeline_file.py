@@ -105,6 +105,18 @@ mounts = st.lists(st.sampled_from(["/models", "/data/a b", "/é"]), unique=True,
     lambda paths: [{"source": "here", "path": path} for path in paths]
 )
 free = st.dictionaries(texts, st.recursive(texts | whole | st.booleans(), st.lists, max_leaves=3), max_size=2)
+kubernetes = mapping(
+    handlerImage=texts,
+    imagePullSecrets=one_or_many(st.sampled_from(["a", "registry.acme"])),
+    serviceAccount=st.just("jobs"),
+    nodeSelector=st.dictionaries(st.sampled_from(["disk", "acme.org/gpu"]), texts, max_size=2),
+    tolerations=st.lists(free, max_size=2),
+    affinity=free,
+    priorityClass=st.just("low"),
+    volumes=st.lists(free, max_size=2),
+    volumeMounts=st.lists(free, max_size=2),
+    podTemplate=free,
+)
 COMMON: dict[str, st.SearchStrategy[Any]] = {
     "on": one_or_many(subscriptions),
     "emits": one_or_many(types | st.fixed_dictionaries({"type": types})),
@@ -123,8 +135,8 @@ COMMON: dict[str, st.SearchStrategy[Any]] = {
     "log_limit": sizes,
     "provider": st.sampled_from(["local", "kubernetes", "azurebatch"]),
     "workdir": st.sampled_from([".", "a b", "/tmp"]),
-    "kubernetes": free,
-    "azurebatch": free,
+    "kubernetes": kubernetes,
+    "azurebatch": mapping(pool=st.sampled_from(["gpu", "a_B-1"]), handlerImage=texts, slots=st.integers(1, 256)),
 }
 commands = st.lists(texts, min_size=1, max_size=3) | st.sampled_from(["python run.py", "sh -c 'a b'", "x"])
 specs = st.tuples(
@@ -156,6 +168,27 @@ settings = mapping(
         cpu=st.sampled_from([1, "1500m"]), memory=sizes, gpus=st.integers(0, 4) | st.lists(texts, max_size=2)
     ),
     guards=mapping(max_hops=whole, max_jobs=whole),
+    azurebatch=mapping(
+        url=st.just("https://acme.westeurope.batch.azure.com"),
+        account=texts,
+        pool=st.sampled_from(["gpu", "a_B-1"]),
+        instance=st.just("ion-2"),
+        registry=one_or_many(st.fixed_dictionaries({"server": texts, "user": texts, "password": texts})),
+        slack=durations,
+        kept=durations,
+        poll=durations,
+    ),
+    kubernetes=mapping(
+        namespace=st.just("media"),
+        context=texts,
+        instance=st.just("ion-2"),
+        handlerImage=texts,
+        imagePullSecrets=st.lists(st.just("a"), max_size=1),
+        hostNetwork=st.booleans(),
+        podTemplate=free,
+        slack=durations,
+        pullDeadline=durations,
+    ),
     mounts=st.dictionaries(texts, texts | st.fixed_dictionaries({"pvc": texts}), max_size=2),
     secrets=st.dictionaries(texts, st.fixed_dictionaries({"env": st.just("E")}), max_size=2),
     profiles=st.dictionaries(texts, st.sampled_from([{"guards": {"max_hops": 3}}, {"name": None}, None]), max_size=2),

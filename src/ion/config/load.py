@@ -28,13 +28,16 @@ FILES_MOST = 100
 FILE_ONLY = ("ion", "include", "profiles")
 
 
-def load_pipeline(path: Path, *, profile: str = "", environ: Mapping[str, str]) -> Pipeline:
+def load_pipeline(
+    path: Path, *, profile: str = "", environ: Mapping[str, str], settings_only: bool = False
+) -> Pipeline:
     """Reads a pipeline file.
 
     Args:
         path: the file; relative paths in it start at its folder.
         profile: the profile to lay over it; without one, `ION_PROFILE` of `environ` names it.
         environ: the variables that values may use.
+        settings_only: whether it may be without modules, as who serves those of a registry has it.
 
     Raises:
         PipelineError: the file, an included one or the profile is wrong; the message begins with FILE:LINE.
@@ -43,7 +46,10 @@ def load_pipeline(path: Path, *, profile: str = "", environ: Mapping[str, str]) 
     tree = _with_profile(_Files(environ).read(path), chosen)
     filled = expand(tree.without("include", "profiles"), environ)
     assert isinstance(filled, Table)
-    return _typed(_with_defaults(filled), path, profile=chosen, endpoint=environ.get("ION_ENDPOINT", ""))
+    pipeline = _typed(_with_defaults(filled), path, profile=chosen, endpoint=environ.get("ION_ENDPOINT", ""))
+    if not pipeline.modules and not settings_only:
+        raise fault(filled.keys.get("modules", filled.place), "the pipeline has no modules; add one under 'modules'")
+    return pipeline
 
 
 class _Files:
@@ -134,9 +140,7 @@ def _with_defaults(tree: Table) -> Table:
 
 def _typed(tree: Table, path: Path, *, profile: str, endpoint: str) -> Pipeline:
     values = PIPELINE.decode(tree, "")
-    specs = values.get("modules")
-    if not specs:
-        raise fault(tree.keys.get("modules", tree.place), "the pipeline has no modules; add one under 'modules'")
+    specs = values.get("modules") or {}
     settings = Settings(**{key: value for key, value in values.items() if key in SETTINGS})
     settings = msgspec.structs.replace(settings, endpoint=endpoint or settings.endpoint)
     pipeline = Pipeline(

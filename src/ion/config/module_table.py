@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
+from ion.config.batches import MODULE_AZUREBATCH
+from ion.config.clusters import MODULE_KUBERNETES
 from ion.config.kinds import (
     FILLED,
     Choice,
     Cpu,
     Duration,
     Flag,
-    Free,
     Located,
     Location,
     Number,
@@ -26,6 +27,7 @@ from ion.config.kinds import (
     Whole,
 )
 from ion.config.module_kinds import CommandLine, Emitted, EventType, Filter
+from ion.config.module_route import PRIORITY, PROVIDERS, ROUTE
 from ion.config.settings import VARIABLE_NAME, MountSource
 from ion.config.tables import Field, Many, Named, Section, Short
 from ion.errors import InvalidError
@@ -197,14 +199,16 @@ FIELDS: Mapping[str, Field] = {
     "grace": Field(kind=Duration(positive=False), doc="From the request to stop to the kill.", into="grace_s"),
     "pause_after": Field(kind=Whole(least=1), doc="Dead jobs in a row after which it is paused."),
     "log_limit": Field(kind=Size(), doc="Bytes of log kept of one attempt."),
-    "provider": Field(kind=Choice(words=("local", "kubernetes", "azurebatch")), doc="Where it runs."),
+    "provider": Field(kind=Choice(words=PROVIDERS), doc="Where it runs."),
+    "route": Field(kind=ROUTE, doc="Rules that send some of its jobs elsewhere; the first that holds counts."),
+    "priority": Field(kind=PRIORITY, doc="Modules of a higher one come first where several wait for the same room."),
     "runtime": Field(
         kind=Choice(words=("process", "container")),
         doc="With both image and command: a container if an engine exists, unless this says otherwise.",
     ),
     "workdir": Field(kind=Located(), doc="The working directory of a process, relative to this file."),
-    "kubernetes": Field(kind=Free(), doc="Passed on to Kubernetes, such as podTemplate."),
-    "azurebatch": Field(kind=Free(), doc="Passed on to Azure Batch, such as pool."),
+    "kubernetes": Field(kind=MODULE_KUBERNETES, doc="What it says about its pods on Kubernetes, such as podTemplate."),
+    "azurebatch": Field(kind=MODULE_AZUREBATCH, doc="What it says about its tasks on Azure Batch, such as pool."),
 }
 
 
@@ -221,6 +225,9 @@ def _spec(**values: Any) -> dict[str, Any]:
         raise InvalidError("runtime: container needs an image; add it, or remove runtime")
     if both := sorted(values.get("env", {}).keys() & values.get("secrets", {}).keys()):
         raise InvalidError(f"the variable {both[0]} stands in both env and secrets; remove one")
+    away = [place for place in Module(name="", route=values.get("route", ())).providers if place != "local"]
+    if away and not image:
+        raise InvalidError(f"a rule sends jobs to {away[0]}, which needs an image; add it, or remove the rule")
     paths = Counter(mount.path for mount in values.get("mounts", ()))
     if twice := [path for path, count in paths.items() if count > 1]:
         raise InvalidError(f"two mounts have the path {twice[0]}; change one")
@@ -238,22 +245,24 @@ def build_module(
 ) -> Module:
     """The module that a decoded section describes. Raises InvalidError where a mount is not for its provider."""
     values = dict(spec)
-    provider = values.get("provider", Module(name=name).provider)
-    values["mounts"] = tuple(_mounted(mount, provider, mounts) for mount in values.get("mounts", ()))
+    places = Module(name=name, provider=values.get("provider", "local"), route=values.get("route", ())).providers
+    elsewhere = next((place for place in places if place != "kubernetes"), "")
+    values["mounts"] = tuple(_mounted(mount, elsewhere, mounts) for mount in values.get("mounts", ()))
     values["emits"] = tuple(dict.fromkeys(values.get("emits", ())))
     if "workdir" in values:
         values["workdir"] = values["workdir"].path
     return Module(name=name, pipeline=pipeline, origin=str(origin), folder=str(origin.parent), **values)
 
 
-def _mounted(mount: MountSpec, provider: str, mounts: Mapping[str, MountSource]) -> Mount:
+def _mounted(mount: MountSpec, elsewhere: str, mounts: Mapping[str, MountSource]) -> Mount:
     named = mounts.get(mount.source.written)
     if named is None:
         return Mount(source=mount.source.path, path=mount.path)
     if named.folder:
         return Mount(source=named.folder, path=mount.path)
-    if provider != "kubernetes":
+    if elsewhere:
         raise InvalidError(
-            f"the mount '{mount.source.written}' is a pvc, which only Kubernetes has; give it a folder for '{provider}'"
+            f"the mount '{mount.source.written}' is a pvc, which only Kubernetes has; "
+            f"give it a folder for '{elsewhere}'"
         )
     return Mount(source=f"{PVC}{named.pvc}", path=mount.path)

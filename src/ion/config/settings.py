@@ -8,8 +8,12 @@ from typing import Any
 
 import msgspec
 
+from ion.adapters.executors.azurebatch.settings import BatchSettings
+from ion.adapters.executors.kubernetes.settings import KubernetesSettings, SecretKey
 from ion.config.backends import Backend
+from ion.config.batches import AZUREBATCH
 from ion.config.buses import BUS
+from ion.config.clusters import KUBERNETES, SECRET_KEYS
 from ion.config.kinds import FILLED, Age, Choice, Cpu, Duration, Flag, Located, Location, Port, Size, Text, Whole
 from ion.config.stores import BLOB, DOCUMENT, LEDGER
 from ion.config.tables import Field, Many, Named, Section, Short
@@ -94,7 +98,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     `certificate`, `key`, `ca` and `revoked` are absolute paths of PEM files. Without the first three it is served on
     loopback only, without TLS. `host`: the address to bind; empty chooses by these. An empty `revoked` is a file
     `revoked.pem` beside the CA's, if there is one. Without `roles`, certificates say theirs, or are an admin's. The
-    page for Prometheus is on loopback, or on `host` if it is set. A port of None: not served.
+    page for Prometheus is on `host` if it is set, else on loopback, or in a pod on every address. A port of None: not
+    served.
     """
 
     host: str = ""
@@ -232,16 +237,26 @@ MOUNTS = Named(
 
 
 class SecretSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a secret's value is found when a job starts: a variable of this process, or a file (absolute)."""
+    """Where a secret's value is found when a job starts.
+
+    For a job of this host in a variable of this process, or in a file (absolute). For one on Kubernetes in a `key` of
+    the Secret named `secret`: the two are empty where nothing is said.
+    """
 
     env: str = ""
     file: str = ""
+    secret: str = ""
+    key: str = ""
 
 
-def _secret_source(*, env: str = "", file: Location | None = None) -> SecretSource:
-    if (file is None) == (not env):
+def _secret_source(*, env: str = "", file: Location | None = None, secret: str = "", key: str = "") -> SecretSource:
+    if file is not None and env:
         raise InvalidError("a secret comes from env or from file; write one of the two")
-    return SecretSource(env=env, file=file.path if file else "")
+    if file is None and not env and not secret:
+        raise InvalidError("a secret comes from env or from file, on Kubernetes from a secret; write one of them")
+    if key and not secret:
+        raise InvalidError("a key is that of a secret; write which secret")
+    return SecretSource(env=env, file=file.path if file else "", secret=secret, key=key)
 
 
 VARIABLE_NAME = Text(pattern=r"[-._a-zA-Z][-._a-zA-Z0-9]*", wants="the name of an environment variable")
@@ -254,6 +269,7 @@ SECRETS = Named(
         fields={
             "env": Field(kind=VARIABLE_NAME, doc="A variable in Ion's own environment."),
             "file": Field(kind=Located(), doc="A file whose text is the secret."),
+            **SECRET_KEYS,
         },
     )
 )
@@ -280,6 +296,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     guards: Guards = Guards()
     mounts: dict[str, MountSource] = {}
     secrets: dict[str, SecretSource] = {}
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    azurebatch: BatchSettings = BatchSettings()
+
+    @property
+    def cluster(self) -> KubernetesSettings:
+        """The settings of the Kubernetes executor, with where the secrets are there."""
+        said = {name: source for name, source in self.secrets.items() if source.secret}
+        keys = {
+            name: SecretKey(secret=source.secret, key=source.key or SecretKey.VALUE) for name, source in said.items()
+        }
+        return msgspec.structs.replace(self.kubernetes, secrets=keys)
 
 
 SETTINGS: Mapping[str, Field] = {
@@ -301,4 +328,6 @@ SETTINGS: Mapping[str, Field] = {
     "guards": Field(kind=GUARDS, doc="Bounds of one flow."),
     "mounts": Field(kind=MOUNTS, doc="What the names of mounts stand for: a folder, or {pvc: NAME}."),
     "secrets": Field(kind=SECRETS, doc="Where secrets are found, by name: {env: VARIABLE} or {file: PATH}."),
+    "kubernetes": Field(kind=KUBERNETES, doc="The cluster where modules run whose provider is kubernetes."),
+    "azurebatch": Field(kind=AZUREBATCH, doc="The account where modules run whose provider is azurebatch."),
 }

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ion.dispatcher.breaker import allowance
+from ion.dispatcher.routing import Line, Routing
 from ion.dispatcher.slots import Slots, share_of
 from ion.errors import IonError, UnavailableError, UnsupportedError
+from ion.messaging.concerning import concerning
 from ion.model.job import Failure, FailureClass, Job
 from ion.model.module import Module, Revision
 from ion.ports.executor import Assignment, Executor, Handle, Phase, Status
@@ -55,7 +57,11 @@ class Running:
 
 
 class Claims:
-    """Claims for one dispatcher, for every executor it has."""
+    """Claims for one dispatcher, for every executor it has.
+
+    Nothing is claimed in a scope that the ledger does not say yet that this dispatcher `attends`: if it died then,
+    whoever takes over could not know where its jobs run, and would call them lost.
+    """
 
     def __init__(
         self,
@@ -68,9 +74,12 @@ class Claims:
         spare: Callable[[], float],
         started: Callable[[Job], None],
         failed: Callable[[Status, Executor], None],
+        routing: Routing | None = None,
+        attends: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._ledger, self._executors, self._running, self._slots = ledger, executors, running, slots
         self._owner, self._spare, self._started, self._failed = owner, spare, started, failed
+        self._routing, self._attends = routing or Routing(ledger, owner=owner), attends
         self._registered: Sequence[Registered] = ()
         self._owners: Sequence[Owner] = ()
         self._said: dict[str, str] = {}
@@ -124,40 +133,63 @@ class Claims:
 
     def _in_turn(self) -> list[Registered]:
         """Each round begins with another module, so that a busy one does not keep the others from the machine."""
-        serves = [r for r in self._registered if not r.paused and r.module.provider in self._executors]
+        serves = [r for r in self._registered if not r.paused and self._serves(r.module)]
         self._turn += 1
         at = self._turn % len(serves) if serves else 0
-        return [*serves[at:], *serves[:at]]
+        return sorted([*serves[at:], *serves[:at]], key=lambda r: -r.module.priority)
+
+    def _serves(self, module: Module) -> bool:
+        """Whether any of its jobs may run here; with rules they may have to be routed, wherever they run then."""
+        return bool(module.route) or module.provider in self._executors
+
+    async def follow(self) -> None:
+        """Takes what waits off the routes of modules that have no rules any more."""
+        for registered in self._registered:
+            if not registered.module.route and registered.module.name in self._waiting:
+                while (await self._routing.look(registered))[1] == 0.0:
+                    pass
 
     async def _claim(self, registered: Registered) -> float:
-        module, executor = registered.module, self._executors[registered.module.provider]
-        if not self._possible(registered.revision, executor):
+        module = registered.module
+        if not module.route:
+            return await self._claim_line(registered, Line(module.provider, 0, ("",)))
+        lines, again_s = await self._routing.look(registered)
+        self._say_away(module, {line.provider for line in lines})
+        agains = [await self._claim_line(registered, line) for line in lines if line.provider in self._executors]
+        return min([LOOK_AGAIN_S if again_s is None else again_s, *agains])
+
+    async def _claim_line(self, registered: Registered, line: Line) -> float:
+        module, executor = registered.module, self._executors[line.provider]
+        possible = self._possible(registered.revision, executor, line.provider)
+        if not possible or not self._attends(executor.guarantees.scope):
             return LOOK_AGAIN_S
         allowed = allowance(registered.health, module.pause_after)
         self.tripped = self.tripped or not allowed.closed
         self._say(f"breaker {module.name}", _breaker_text(registered, closed=allowed.closed))
-        room = self._room(module)
+        room = self._room(module, line.provider)
         if room <= 0 or allowed.most == 0:
             return allowed.again_s or LOOK_AGAIN_S
-        request = self._request(registered.revision, executor, room, allowed.most)
+        request = self._request(registered.revision, executor, line, room, allowed.most)
         jobs = await self._ledger.claim(request)
         for job in jobs:
             self._running.submitting.add((job.id, job.attempt))
-            self._running.add(job, module.provider)
-            self._slots[module.provider].take(job.id, job.attempt, module.resources)
+            self._running.add(job, line.provider)
+            self._slots[line.provider].take(job.id, job.attempt, module.resources)
         for job in jobs:
-            await self._submit(job, executor)
+            with concerning(job):
+                await self._submit(job, executor, registered.revision, line.provider)
         self.short = self.short or len(jobs) < request.most
         if len(jobs) == request.most or (not jobs and self._fresh):
             return LOOK_AGAIN_S
         return 0.0  # some were due, and that was all: a look tells when the rest is
 
-    def _room(self, module: Module) -> int:
-        sharers = [o.id for o in self._owners if module.name in o.modules]
+    def _room(self, module: Module, provider: str) -> int:
+        # With rules, who serves the module need not have work of it: the claim alone bounds them then, all together.
+        sharers = [] if module.route else [o.id for o in self._owners if module.name in o.modules]
         share = share_of(module.concurrency, sharers, self._owner, module.name) - self._running.count(module.name)
-        return self._slots[module.provider].fits(module.resources, max(0, share))
+        return self._slots[provider].fits(module.resources, max(0, share))
 
-    def _request(self, revision: Revision, executor: Executor, room: int, most: int | None) -> Claim:
+    def _request(self, revision: Revision, executor: Executor, line: Line, room: int, most: int | None) -> Claim:
         module = revision.module
         return Claim(
             module=module.name,
@@ -171,37 +203,53 @@ class Claims:
             delay_most_s=module.retries.backoff_most_s,
             gpus_each=module.resources.gpu,
             devices=executor.devices,
+            routes=line.routes,
+            route=line.fixed,
         )
 
-    async def _submit(self, job: Job, executor: Executor) -> None:
+    async def _submit(self, job: Job, executor: Executor, present: Revision, place: str) -> None:
         try:
             revision = await self._ledger.revision(job.module, job.revision)
+            if revision.id != present.id and (unfit := _unfit(revision, executor, place)):
+                self._fail(job, executor, Failure(kind=FailureClass.CONTRACT, message=unfit))
+                return
             await executor.submit(Assignment(job=job, revision=revision))
             self._started(job)
         except IonError as error:
             failure = Failure(kind=FailureClass.INFRASTRUCTURE, message=f"the attempt could not be started: {error}")
-            handle = Handle(scope=executor.guarantees.scope, job=job.id, attempt=job.attempt)
-            self._failed(Status(handle=handle, phase=Phase.FAILED, failure=failure), executor)
+            self._fail(job, executor, failure)
         finally:
             self._running.submitting.discard((job.id, job.attempt))
 
-    def _possible(self, revision: Revision, executor: Executor) -> bool:
+    def _fail(self, job: Job, executor: Executor, failure: Failure) -> None:
+        handle = Handle(scope=executor.guarantees.scope, job=job.id, attempt=job.attempt)
+        self._failed(Status(handle=handle, phase=Phase.FAILED, failure=failure), executor)
+
+    def _possible(self, revision: Revision, executor: Executor, place: str) -> bool:
         try:
             executor.check(revision)
         except (UnsupportedError, UnavailableError) as error:
-            self._say(f"check {revision.module.name}", f"module {revision.module.name} is held: {error}")
+            self._say(f"check {revision.module.name} {place}", f"module {revision.module.name} is held: {error}")
             return False
-        self._say(f"check {revision.module.name}", "")
+        self._say(f"check {revision.module.name} {place}", "")
         return True
 
     def _say_unserved(self) -> None:
         """Jobs wait that no executor here can run: perhaps another dispatcher does, and perhaps none."""
         for registered in self._registered:
             module = registered.module
-            away = module.name in self._waiting and module.provider not in self._executors
-            have = ", ".join(self._executors) or "none"
-            why = f"module {module.name} is held: it is for the provider '{module.provider}', and here is {have}"
-            self._say(f"provider {module.name}", why if away else "")
+            if not module.route:
+                self._say_away(module, {module.provider} if module.name in self._waiting else set())
+
+    def _say_away(self, module: Module, providers: Collection[str]) -> None:
+        away = "', '".join(sorted(set(providers) - self._executors.keys()))
+        have = ", ".join(self._executors) or "none"
+        what = (
+            f"jobs of module {module.name} are left to others: they are"
+            if module.route
+            else (f"module {module.name} is held: it is")
+        )
+        self._say(f"provider {module.name}", f"{what} for the provider '{away}', and here is {have}" if away else "")
 
     def _low_on_disk(self) -> bool:
         spare = self._spare()
@@ -216,6 +264,20 @@ class Claims:
         if text and self._said.get(about) != text:
             log.warning("%s", text)
         self._said[about] = text
+
+
+def _unfit(revision: Revision, executor: Executor, place: str) -> str:
+    """Why what a job began with can never run where its module runs by now; empty if it can."""
+    try:
+        executor.check(revision)
+    except UnsupportedError as error:
+        return (
+            f"it began with the revision {revision.id}, which {place} cannot run, where its module runs now: {error}; "
+            "queue it again by hand to run the present one"
+        )
+    except UnavailableError:  # submitting tells
+        pass
+    return ""
 
 
 def _breaker_text(registered: Registered, *, closed: bool) -> str:

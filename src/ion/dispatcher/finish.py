@@ -42,13 +42,23 @@ class Step(StrEnum):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of one job's attempt, for whoever shows it. `failure` and `log` (a blob path) where there are any."""
+    """One step of one job's attempt, for whoever shows it. `failure` and `log` (a blob path) where there are any.
+
+    `began_s` and `ended_s` are the module's, as an executor's `Status` has them.
+    """
 
     job: Job
     step: Step
     failure: Failure | None = None
     manifest: ManifestRef | None = None
     log: str = ""
+    began_s: float = 0.0
+    ended_s: float = 0.0
+
+    @property
+    def fault(self) -> Failure | None:
+        """What went wrong: no attempt that a person ended, or that is given back, is at fault."""
+        return self.failure if self.step in (Step.FAILED, Step.DEAD) else None
 
 
 Observer = Callable[[Progress], None]
@@ -139,19 +149,23 @@ class Finish:
         if await self._ledger.commit(job.id, status.handle.attempt, manifest, by=self._owner if then else ""):
             if then is not None:
                 then(msgspec.structs.replace(job, state=State.COMMITTED, manifest=manifest, cursor=0, log=manifest.log))
-            self._observe(Progress(job=job, step=Step.COMMITTED, manifest=manifest, log=manifest.log))
+            log.info("attempt %d of %s is committed", status.handle.attempt, job.module)
+            self._observe(_progress(job, Step.COMMITTED, status, manifest.log))
             return
         log.warning("job %s: execution %s came too late; its results are dropped", job.id, manifest.execution)
         await self._blobs.delete(execution_prefix(job.id, status.handle.attempt, manifest.execution))
 
     async def _settle(self, job: Job, status: Status, failure: Failure) -> None:
         outcome = await self._outcome(job, failure)
-        self._untold[status.handle] = Progress(job=job, step=_step(outcome), failure=failure, log=status.log)
-        await self._ledger.settle(job.id, job.attempt, self._owner, outcome, log=status.log)
+        self._untold[status.handle] = _progress(job, step_of(outcome), status, status.log)
+        if not await self._ledger.settle(job.id, job.attempt, self._owner, outcome, log=status.log):
+            self._untold.pop(status.handle)  # somebody else did, and tells of it
 
     def _tell(self, status: Status) -> None:
         """Tells once of an attempt that was settled here, though the ledger's answer may have been lost."""
         if (progress := self._untold.pop(status.handle, None)) is not None:
+            why = progress.failure.message if progress.failure else ""
+            log.info("attempt %d of %s: %s: %s", status.handle.attempt, progress.job.module, progress.step.value, why)
             self._observe(progress)
 
     async def _outcome(self, job: Job, failure: Failure) -> Outcome:
@@ -165,6 +179,18 @@ class Finish:
         revision = await self._ledger.revision(job.module, job.revision)
         now = await self._ledger.now()
         return decide(job, failure, revision.module, now=now, chance=random.random())  # noqa: S311  jitter
+
+
+def _progress(job: Job, step: Step, status: Status, log_path: str) -> Progress:
+    return Progress(
+        job=job,
+        step=step,
+        failure=status.failure,
+        manifest=status.manifest,
+        log=log_path,
+        began_s=status.began_s,
+        ended_s=status.ended_s,
+    )
 
 
 def _is_log(path: str) -> bool:
@@ -182,7 +208,8 @@ def _is_over(job: Job, attempt: int) -> bool:
     return job.attempt != attempt or job.state not in (State.RUNNING, *_DECIDED)
 
 
-def _step(outcome: Outcome) -> Step:
+def step_of(outcome: Outcome) -> Step:
+    """How an attempt ended that is settled so."""
     match outcome:
         case Retry():
             return Step.FAILED

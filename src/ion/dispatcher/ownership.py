@@ -6,9 +6,11 @@ is away nobody can beat; whoever could not look counts anew.
 """
 
 import fcntl
+import functools
 import os
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,10 +19,18 @@ import msgspec
 
 from ion.errors import UnavailableError
 from ion.model.job import Job
+from ion.ports.executor import OF_A_HOST
 from ion.ports.ledger import Ledger, Owner
 
 UNATTENDED_LEASES = 10
 """So many leases a dead dispatcher's scope has to be without another before a stranger calls its attempts lost."""
+
+
+@functools.cache
+def this_host() -> str:
+    """The machine, its boot, and which of its folders are seen: where all agree, a lock file means the same."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{socket.gethostname()}:{boot}:{Path('/proc/self/ns/mnt').readlink()}"
 
 
 class LockFile:
@@ -61,18 +71,32 @@ def lock_is_free(path: Path) -> bool:
 
 
 class Ownership:
-    """Beats for one dispatcher and finds the dead among the others."""
+    """Beats for one dispatcher and finds the dead among the others. If it `runs` nothing, what runs is for others."""
 
     def __init__(
-        self, ledger: Ledger, me: Owner, *, lease_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        ledger: Ledger,
+        me: Owner,
+        *,
+        lease_s: float,
+        runs: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ledger, self.me, self._lease_s, self._clock = ledger, me, lease_s, clock
+        self._ledger, self.me, self._lease_s, self._runs, self._clock = ledger, me, lease_s, runs, clock
         self._seen: dict[str, tuple[int, float]] = {}
         self.owners: Sequence[Owner] = (me,)
+        self.attended: frozenset[str] = frozenset()
+        """The scopes that the ledger says this dispatcher reaches: whoever finds it dead knows to look there."""
 
-    def serve(self, modules: Sequence[str]) -> None:
-        """Which modules' concurrency this dispatcher shares, from the next beat on."""
-        self.me = msgspec.structs.replace(self.me, modules=tuple(sorted(modules)))
+    def serve(self, modules: Sequence[str], places: Sequence[str] = ()) -> None:
+        """Which modules' concurrency this dispatcher shares, and where it can run those with rules, from the next beat
+        on.
+        """
+        self.me = msgspec.structs.replace(self.me, modules=tuple(sorted(modules)), places=tuple(sorted(places)))
+
+    def attend(self, scopes: Iterable[str]) -> None:
+        """Which scopes this dispatcher reaches, from the next beat on."""
+        self.me = msgspec.structs.replace(self.me, scope=",".join(sorted(scope for scope in scopes if scope)))
 
     async def beat(self) -> Sequence[Job]:
         """Beats once, and adopts what the dead have left.
@@ -80,13 +104,17 @@ class Ownership:
         Returns:
             The running jobs taken over.
         """
+        me = self.me
         try:
-            self.owners = await self._ledger.beat(self.me)
+            self.owners = await self._ledger.beat(me)
         except UnavailableError:
             self._seen.clear()  # while nobody could beat nobody stood still: leases begin anew with the next look
             raise
+        self.attended = frozenset(me.scope.split(","))
         dead = [owner.id for owner in self.owners if owner.id != self.me.id and self._is_ours_to_adopt(owner)]
         self._forget_gone()
+        if not self._runs:
+            dead = [owner for owner in dead if not await self._ledger.running(owner)]
         if not dead:
             return ()
         self.owners = [owner for owner in self.owners if owner.id not in dead]
@@ -95,9 +123,12 @@ class Ownership:
     def _is_ours_to_adopt(self, owner: Owner) -> bool:
         """Dead, and of a scope that this dispatcher attends; a scope that nobody attends is anybody's after a while."""
         still_s = self._stood_still_s(owner)
-        if owner.host == self.me.host and owner.lock and lock_is_free(Path(owner.lock)):
+        theirs, mine = set(filter(None, owner.scope.split(","))), set(self.me.scope.split(","))
+        # What runs in a cluster goes on without it: whoever cannot see that would call it lost.
+        blind = any(not scope.startswith(OF_A_HOST) for scope in theirs - mine)
+        if not blind and owner.host == self.me.host and owner.lock and lock_is_free(Path(owner.lock)):
             return True
-        same = not owner.scope or set(owner.scope.split(",")) & set(self.me.scope.split(","))
+        same = not theirs or (theirs & mine and not blind)
         return still_s >= (self._lease_s if same else self._lease_s * UNATTENDED_LEASES)
 
     def _stood_still_s(self, owner: Owner) -> float:

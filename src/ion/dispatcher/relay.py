@@ -23,6 +23,7 @@ from ion.dispatcher.lull import Lull
 from ion.dispatcher.manifests import load_manifest
 from ion.dispatcher.supersede import give_way
 from ion.errors import IonError, UnavailableError
+from ion.messaging.concerning import concerning
 from ion.messaging.spilled import restored
 from ion.model.event import Event
 from ion.model.job import Job
@@ -48,7 +49,8 @@ AWAY_MOST_S = 8.0
 class Relay:
     """Relays the committed jobs of one dispatcher.
 
-    `busy` tells whether anything runs, `lull` when there is time; `admitted` hears which modules have got jobs.
+    `busy` tells whether anything runs, `lull` when there is time; `admitted` hears which modules have got jobs, and
+    `released` of each job that is released, a moment after.
     """
 
     def __init__(
@@ -63,10 +65,11 @@ class Relay:
         busy: Callable[[], bool] = lambda: False,
         lull: Lull | None = None,
         admitted: Callable[[Collection[str]], None] = lambda _: None,
+        released: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self._ledger, self._documents, self._blobs, self._bus = ledger, documents, blobs, bus
         self._owner, self._max_hops = owner, max_hops
-        self._busy, self._lull, self._admitted = busy, lull or Lull(), admitted
+        self._busy, self._lull, self._admitted, self._released = busy, lull or Lull(), admitted, released
         self._deferred: dict[str, int] = {}
         self._in_hand: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -145,6 +148,10 @@ class Relay:
         return {job.id for job in jobs}
 
     async def _relay(self, job: Job, *, handed_on: bool = False) -> None:
+        with concerning(job):
+            await self._relay_it(job, handed_on=handed_on)
+
+    async def _relay_it(self, job: Job, *, handed_on: bool) -> None:
         try:
             children = handed_on or await self._replay(job)
             # Nothing of an earlier run is left when the flow is quiet.
@@ -153,7 +160,8 @@ class Relay:
                 await self._defer(job, f"open jobs of earlier runs, which end first: {still_open}")
                 return
             await self._when_there_is_time(begins=bool(children))
-            await self._ledger.released(job.id, self._owner)
+            if await self._ledger.released(job.id, self._owner):
+                self._released(job)
             self._deferred.pop(job.id, None)
         except (IonError, msgspec.DecodeError) as error:
             await self._put_off(job, error)
@@ -193,8 +201,8 @@ class Relay:
     def _findings(self, job: Job, manifest: Manifest) -> list[Record]:
         """The records of what the job found and logged; they go with those of its first events."""
         records: list[Record] = []
-        if manifest.log:
-            logs, run = self._blobs.uri(manifest.log.blob), job.run
+        if job.manifest and job.manifest.log:  # the row's: a pod's log is whole only when its manifest is written
+            logs, run = self._blobs.uri(job.manifest.log), job.run
             records.append(
                 module_logs(job.event, module=job.module, attempt=manifest.attempt, logs=logs, succeeded=True, run=run)
             )

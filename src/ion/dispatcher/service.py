@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
-import socket
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,25 +11,26 @@ from typing import Any, Self
 
 import msgspec
 
-from ion.dispatcher.admit import Admissions
 from ion.dispatcher.backoff import Backoff, persist
 from ion.dispatcher.claim import Claims, Running
+from ion.dispatcher.endings import Endings
 from ion.dispatcher.finish import Finish, Observer, Progress, Step
 from ion.dispatcher.lull import Lull
-from ion.dispatcher.ownership import LockFile, Ownership
+from ion.dispatcher.ownership import LockFile, Ownership, this_host
 from ion.dispatcher.reconcile import Reconciler
 from ion.dispatcher.relay import Relay
+from ion.dispatcher.routing import Routing
+from ion.dispatcher.served import Choice, Served, every
 from ion.dispatcher.slots import Slots
+from ion.dispatcher.stores import Stores
 from ion.dispatcher.tasks import Tasks
-from ion.errors import IonError, UnavailableError, UnsupportedError
+from ion.errors import IonError, UnavailableError
+from ion.messaging.spilled import restored
 from ion.model.ids import new_id
 from ion.model.job import Failure, FailureClass, Job
 from ion.model.module import Resources
-from ion.ports.blobs import Blobs
-from ion.ports.bus import Bus
-from ion.ports.documents import Documents
-from ion.ports.executor import Executor, Handle, Handler, Phase, Status
-from ion.ports.ledger import Changes, Ledger, Owner, Registered
+from ion.ports.executor import Executor, Handle, Phase, Status
+from ion.ports.ledger import Changes, Owner
 
 log = logging.getLogger(__name__)
 
@@ -39,39 +38,22 @@ ENDING_S = 30.0
 """How long attempts that are given up may take beyond their modules' grace (killing, keeping logs, settling), and what
 is left to relay.
 """
-UNSETTLED_S = 2.0
-"""After how long an attempt that could not be settled is looked at again."""
 
 
 class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`lease_s`: a beat that stands still for so long means death (a beat comes three times as often).
 
-    `reconcile_s`: between two full comparisons. `stop_grace_s`: how long running jobs may end by themselves when the
+    `reconcile_s`: between two full comparisons. `sweep_s`: between two looks for what is left of attempts that are
+    over, where attempts outlive their dispatcher. `stop_grace_s`: how long running jobs may end by themselves when the
     dispatcher stops. `max_hops`: jobs so many hops from the root are held. `locks`: a folder for lock files.
     """
 
     lease_s: float = 15.0
     reconcile_s: float = 10.0
+    sweep_s: float = 60.0
     stop_grace_s: float = 30.0
     max_hops: int = 32
     locks: Path
-
-
-class Stores(msgspec.Struct, frozen=True, kw_only=True):
-    """The opened adapters that a dispatcher works on."""
-
-    ledger: Ledger
-    documents: Documents
-    blobs: Blobs
-    bus: Bus
-    handler: Handler
-
-
-@functools.cache
-def this_host() -> str:
-    """The machine, its boot, and which of its folders are seen: where all agree, a lock file means the same."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{socket.gethostname()}:{boot}:{Path('/proc/self/ns/mnt').readlink()}"
 
 
 def _ignore(_: Progress) -> None:
@@ -81,8 +63,10 @@ def _ignore(_: Progress) -> None:
 class Dispatcher:
     """Opened by `async with`; works until `stop`, or until the context is left.
 
-    `observe` is told of each step, `spare` tells the free part of the disk (0 to 1), and `final` says for which jobs a
-    module's own failure is not tried again, whatever the module's retries are.
+    `observe` is told of each step and `released` of each job that is released, `spare` tells the free part of the disk
+    (0 to 1), and `final` says for which jobs a module's own failure is not tried again, whatever its retries are.
+    `serves` chooses the modules whose jobs it claims, `receives` those for which it admits what the bus brings (None:
+    the same). What is committed it relays for all; without executors that is what it is for.
 
     Leaving it by an error or a second interrupt ends running jobs at once and gives them back.
     """
@@ -94,8 +78,11 @@ class Dispatcher:
         settings: DispatcherSettings,
         *,
         observe: Observer = _ignore,
+        released: Callable[[Job], None] = lambda _: None,
         spare: Callable[[], float] = lambda: 1.0,
         final: Callable[[Job], bool] = lambda _: False,
+        serves: Choice = every,
+        receives: Choice | None = None,
     ) -> None:
         self.id = new_id()
         self._stores, self._executors, self._settings = stores, executors, settings
@@ -103,18 +90,15 @@ class Dispatcher:
         self._running = Running()
         self._slots = {provider: Slots(executor.capacity) for provider, executor in executors.items()}
         self._lock = LockFile(settings.locks / f"{self.id}.lock")
-        self._registered: Sequence[Registered] = ()
         self._wake = asyncio.Event()
         self._lull, self._commits = Lull(), Lull()
         self._expected: set[str] = set()
         self._stale = self._due = True
         self._stopping = False
-        self._claimed = asyncio.Event()
+        self._claimed, self._beat_now = asyncio.Event(), asyncio.Event()
         self._hurry = asyncio.Event()
-        self._finishing: dict[Handle, asyncio.Task[None]] = {}
         self._adopted: list[Job] = []
         self._adopting = False
-        self._early: list[tuple[Status, Executor]] = []
         self._loops: asyncio.Task[None] | None = None
         self._group: Tasks | None = None
         ledger = stores.ledger
@@ -128,6 +112,7 @@ class Dispatcher:
             busy=lambda: bool(self._running.jobs),
             lull=self._commits,
             admitted=self._expect,
+            released=released,
         )
         self._finish = Finish(
             ledger,
@@ -147,6 +132,17 @@ class Dispatcher:
             spare=spare,
             started=lambda job: self._note(Progress(job=job, step=Step.STARTED)),
             failed=self._ended,
+            routing=Routing(ledger, owner=self.id, seen=lambda event: restored(event, stores.blobs)),
+            attends=lambda scope: scope in self._ownership.attended,
+        )
+        self._endings = Endings(
+            self._finish,
+            self._claims,
+            self._running,
+            self._slots,
+            lull=self._lull,
+            commits=self._commits,
+            wake=self._wake,
         )
         self._reconciler = Reconciler(
             ledger,
@@ -156,19 +152,28 @@ class Dispatcher:
             owner=self.id,
             patience_s=settings.lease_s + 2 * settings.reconcile_s,
             finish=self._ended,
+            observe=self._note,
             started=self._found_running,
-            finishing=self._finishing.__contains__,
-            forget=self._forget,
+            finishing=self._endings.__contains__,
+            forget=self._endings.forget,
         )
-        self._admissions = Admissions(stores.bus, ledger, stores.blobs, max_hops=settings.max_hops)
+        self._served = Served(
+            ledger,
+            stores.bus,
+            stores.blobs,
+            executors,
+            serves=serves,
+            receives=receives or serves,
+            max_hops=settings.max_hops,
+        )
         me = Owner(
             id=self.id,
-            scope=",".join(sorted(e.guarantees.scope for e in executors.values())),
+            scope="",  # each beat says it: a cluster may not have been reached yet
             host=this_host(),
             pid=os.getpid(),
             lock=str(self._lock.path),
         )
-        self._ownership = Ownership(ledger, me, lease_s=settings.lease_s)
+        self._ownership = Ownership(ledger, me, lease_s=settings.lease_s, runs=bool(executors))
 
     async def __aenter__(self) -> Self:
         self._lock.__enter__()
@@ -227,15 +232,17 @@ class Dispatcher:
     async def _run(self) -> None:
         async with Tasks() as group:
             self._group = group
-            for status, executor in self._early:
-                self._ended(status, executor)
+            self._endings.begin(group)
             for provider, executor in self._executors.items():
                 self._spawn(self._watch(executor), f"watch {provider}")
             self._spawn(self._claim(), "claim")
             self._spawn(self._relay.run(), "relay")
             self._spawn(self._hear(), "hear")
-            self._spawn(self._every(self._settings.lease_s / 3, self._beat, "beating"), "beat")
+            beating = self._every(self._settings.lease_s / 3, self._beat, "beating", now=self._beat_now)
+            self._spawn(beating, "beat")
             self._spawn(self._every(self._settings.reconcile_s, self._reconcile, "reconciling"), "reconcile")
+            if any(executor.guarantees.adopts for executor in self._executors.values()):
+                self._spawn(self._every(self._settings.sweep_s, self._reconciler.sweep, "sweeping"), "sweep")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         if self._group is None:
@@ -298,15 +305,29 @@ class Dispatcher:
 
     async def _watch(self, executor: Executor) -> None:
         async for statuses in executor.watch():
+            if not statuses:  # it has reached its place, say
+                self._stale = True
+                self._beat_now.set()  # nothing is claimed there before the ledger knows
             for status in statuses:
                 if status.final:
                     self._ended(status, executor)
                 elif status.phase is Phase.RUNNING and len(self._running.jobs) == 1:
                     self._lull.begin()
 
-    async def _every(self, period_s: float, work: Callable[[], Coroutine[Any, Any, None]], doing: str) -> None:
+    async def _every(
+        self,
+        period_s: float,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        doing: str,
+        *,
+        now: asyncio.Event | None = None,
+    ) -> None:
+        now = now or asyncio.Event()
         while True:
-            await asyncio.sleep(period_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(period_s):
+                    await now.wait()
+            now.clear()
             try:
                 await persist(work, doing)
             except IonError as error:  # what one look met, the next one meets again if it is still there
@@ -316,12 +337,13 @@ class Dispatcher:
 
     async def _beat(self) -> None:
         self._adopting = True
+        self._ownership.attend(e.guarantees.scope for e in self._executors.values())
         self._adopted += await self._ownership.beat()
         for provider, executor in self._executors.items():
             scope = executor.guarantees.scope
             sharers = sum(1 for owner in self._ownership.owners if scope in owner.scope.split(","))
             self._slots[provider].share_with(sharers)
-        self._claims.know(self._registered, self._ownership.owners)
+        self._claims.know(self._served.registered, self._ownership.owners)
         if self._adopted or self._loops is None:
             log.info("taking over %d running jobs of dispatchers that died", len(self._adopted))
             await self._reconciler.recover(self._adopted)
@@ -333,88 +355,25 @@ class Dispatcher:
         if not self._adopting:  # else what the dead have left is being recovered, or will be with the next beat
             await self._reconciler.compare()
         await self._read_registry()
+        await self._claims.follow()
         await self._reconciler.bury_orphaned()
 
     async def _read_registry(self) -> None:
         self._stale, self._due = False, True
-        self._registered = await self._stores.ledger.modules()
-        self._ownership.serve([r.module.name for r in self._registered if self._can_run(r)])
-        self._claims.know(self._registered, self._ownership.owners)
-        if self._group is not None and not self._shares_store():
-            await self._admissions.follow([r.module for r in self._registered], self._group)
-
-    def _can_run(self, registered: Registered) -> bool:
-        """Whether its concurrency is to be shared with this dispatcher."""
-        executor = self._executors.get(registered.module.provider)
-        try:
-            if executor is not None:
-                executor.check(registered.revision)
-        except (UnsupportedError, UnavailableError):  # said when there is something to claim
-            return False
-        return executor is not None
-
-    def _shares_store(self) -> bool:
-        """Where bus and ledger share a store, admission is the publication, and there is nothing to receive."""
-        return self._stores.bus.guarantees.store == self._stores.ledger.guarantees.store
+        await self._served.read(self._group)
+        self._ownership.serve(self._served.able, self._served.places)
+        self._claims.know(self._served.registered, self._ownership.owners)
 
     def _found_running(self, job: Job, provider: str) -> None:
         """An attempt outlived its dispatcher, and takes room here now."""
-        needs = next((r.module.resources for r in self._registered if r.module.name == job.module), Resources())
-        self._slots[provider].take(job.id, job.attempt, needs)
+        module = self._served.modules.get(job.module)
+        self._slots[provider].take(job.id, job.attempt, module.resources if module else Resources())
 
     def _ended(self, status: Status, executor: Executor) -> None:
-        """Finishes an attempt in a task of its own; a repeated final state is ignored meanwhile."""
-        if status.handle in self._finishing:
-            return
-        if self._group is None:  # recovered before the loops run
-            self._early.append((status, executor))
-            return
-        work = self._finish_one(status, executor)
-        self._finishing[status.handle] = self._group.create_task(work, name=f"finish {status.handle.job}")
-
-    async def _finish_one(self, status: Status, executor: Executor) -> None:
-        try:
-            job, _ = self._running.jobs.get((status.handle.job, status.handle.attempt), (None, ""))
-            early = status.failure is None and self._claims.some_wait
-            if status.failure is None:  # what is to be released goes with its commit
-                self._commits.begin()
-            if early:  # it is over, whatever the ledger says: the next claim goes with its commit too
-                self._lull.begin()
-                self._free(status.handle)
-            if await self._finish.settle(status, job):
-                if status.failure is None or status.failure.kind is not FailureClass.INFRASTRUCTURE:
-                    if not early or self._claims.short:
-                        self._free(status.handle)
-                    await self._lull.wait()
-                # Else it may run: its submission was not answered, say. Its room is free once that is cleared away.
-                await self._finish.clear(status, executor)
-            else:
-                await asyncio.sleep(UNSETTLED_S)  # the executor tells it again until its owner has settled it
-        except IonError as error:  # its state is told again, and it keeps its slot: nobody else will settle it better
-            log.error("job %s cannot be settled: %s", status.handle.job, error)
-            await asyncio.sleep(UNSETTLED_S)
-        else:
-            self._forget(status.handle)
-        finally:
-            del self._finishing[status.handle]
-            self._freed()
-
-    def _free(self, handle: Handle) -> None:
-        """Others may have its room; what it left is cleared away when they have begun."""
-        self._forget(handle)
-        self._freed()
-
-    def _freed(self) -> None:
-        self._running.freed.set()
-        self._wake.set()
-
-    def _forget(self, handle: Handle) -> None:
-        self._running.drop(handle)
-        for slots in self._slots.values():
-            slots.give(handle.job, handle.attempt)
+        self._endings.add(status, executor)
 
     def _note(self, progress: Progress) -> None:
-        if progress.step in (Step.FAILED, Step.DEAD) or any(r.health.dead_in_row for r in self._registered):
+        if progress.step in (Step.FAILED, Step.DEAD) or self._served.some_ail:
             self._stale = True  # the breaker's counts have changed
         self._observe(progress)
 
@@ -429,9 +388,10 @@ class Dispatcher:
             await loops
 
     async def _drain(self, grace_s: float) -> None:
+        await self._leave()
         if not await self._settled_within(grace_s, hurried=True):
             self._finish.giving_up = True
-            modules = {registered.module.name: registered.module for registered in self._registered}
+            modules = self._served.modules
             running = {job.module for job, _ in self._running.jobs.values()}
             longest_s = max((modules[name].grace_s for name in running if name in modules), default=0.0)
             for (job, attempt), (_, provider) in list(self._running.jobs.items()):
@@ -440,10 +400,19 @@ class Dispatcher:
                 await executor.cancel(Handle(scope=executor.guarantees.scope, job=job, attempt=attempt), stopped)
             await self._settled_within(longest_s + ENDING_S)
 
+    async def _leave(self) -> None:
+        """What goes on without a dispatcher is left to the next one."""
+        for (job, attempt), (_, provider) in list(self._running.jobs.items()):
+            executor = self._executors[provider]
+            handle = Handle(scope=executor.guarantees.scope, job=job, attempt=attempt)
+            if executor.guarantees.adopts and handle not in self._endings:
+                await executor.leave(handle)
+                self._endings.free(handle)
+
     async def _settled_within(self, seconds: float, *, hurried: bool = False) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while (self._running.jobs or self._finishing) and not (hurried and self._hurry.is_set()):
+                while (self._running.jobs or self._endings) and not (hurried and self._hurry.is_set()):
                     self._running.freed.clear()
                     await self._running.freed.wait()
         return not self._running.jobs

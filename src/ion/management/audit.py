@@ -107,6 +107,8 @@ class _Audit:
             yield _fault(job.id, fault)
             return
         log = [manifest.log] if manifest.log and job.log else []  # the row names it no longer once it has expired
+        if job.log and not log and not await self._is_stored(job.log):
+            yield _fault(job.id, f"its log {job.log} is not stored")
         for file in (*manifest.files, *log):
             if fault := await self._blob_fault(file.blob, file.size):
                 yield _fault(job.id, f"its file {file.path} {fault}")
@@ -133,7 +135,7 @@ class _Audit:
         if manifest.insights and not await self._is_recorded(Kind.INSIGHT, manifest.execution):
             yield _fault(job.id, "its insights have no record")
         log = logs_id(job.module, job.event.id, job.attempt, job.run)
-        if manifest.log and job.log and not await self._is_recorded(Kind.MODULE_LOGS, log):
+        if job.manifest and job.manifest.log and job.log and not await self._is_recorded(Kind.MODULE_LOGS, log):
             yield _fault(job.id, "its log has no record")
         for event in manifest.events:
             if not await self._is_recorded(Kind.EVENT_META, event.id):

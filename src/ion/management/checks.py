@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from ion.adapters.executors.azurebatch import settings as batch
+from ion.adapters.executors.kubernetes import settings as kubernetes
 from ion.errors import InvalidError
 from ion.management.graph import Graph, Severity
 from ion.messaging.filters import compile_filters
 from ion.messaging.nearest import suggestion
-from ion.model.module import Module, Resources, Retries
+from ion.model.module import Module, Resources, Retries, Rule
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 NAME_WANTS = "small letters, digits and dashes, beginning with a letter, at most 40 characters"
@@ -42,6 +44,7 @@ SHOWN, SENTENCE_MOST = 40, 1000
 BODY_MOST = 64 * 1024
 """Bytes of a module's whole configuration."""
 COUNT_MOST = 2**31 - 1
+PRIORITY_MOST = 1_000_000
 YEARS_S = 10 * 366 * 86_400.0
 RESOURCES_MOST = {"cpu": 4096.0, "memory": 2.0**50, "gpu": 1024.0, "disk": 2.0**60, "shm": 2.0**50}
 
@@ -50,7 +53,8 @@ def normal(module: Module) -> Module:
     """The module as it is kept: the provider in small letters; a program of the host (`file:PATH` in the place of an
     image) as its command. What cannot be read so is left for the checks to refuse.
     """
-    module = msgspec.structs.replace(module, provider=module.provider.lower())
+    rules = tuple(msgspec.structs.replace(rule, provider=rule.provider.lower()) for rule in module.route)
+    module = msgspec.structs.replace(module, provider=module.provider.lower(), route=rules)
     if not module.image.startswith(LOCAL_FILE) or module.provider != "local":
         return module
     program = words_of(module.image.removeprefix(LOCAL_FILE))
@@ -107,6 +111,8 @@ def faults(module: Module) -> Iterator[str]:
         yield f"its name cannot be one: write {NAME_WANTS}"
     yield from _events(module)
     yield from _runs(module)
+    yield from _routes(module)
+    yield from _elsewhere(module)
     yield from _surroundings(module)
     yield from _mounts(module)
     yield from _resources(module.resources)
@@ -154,6 +160,38 @@ def _runs(module: Module) -> Iterator[str]:
     handler = (module.kubernetes if module.provider == "kubernetes" else module.azurebatch).get("handlerImage", "")
     if handler:
         yield from _image(handler if isinstance(handler, str) else str(handler), module.provider)
+
+
+def _routes(module: Module) -> Iterator[str]:
+    for number, rule in enumerate(module.route, 1):
+        where = f"rule {number} of its route"
+        if rule.provider and rule.provider not in PROVIDERS:
+            yield f"{where}: there is no provider '{rule.provider[:SHOWN]}': {suggestion(rule.provider, PROVIDERS)}"
+        elif rule.provider not in ("", "local") and not module.image:
+            yield f"{where} sends jobs to {rule.provider}, which needs an image: give one, or leave the rule out"
+        if rule == Rule(provider=rule.provider, priority=rule.priority):
+            yield f"{where} always holds: give it a size, filters or a time, or set the module's own provider"
+        if rule.size_least < 0 or (rule.size_most is not None and rule.size_most < rule.size_least):
+            yield f"{where} asks for a size that nothing has: change its bounds"
+        if not (math.isfinite(rule.waited_s) and 0 <= rule.waited_s <= YEARS_S):
+            yield f"{where} asks for a time that cannot be waited: give seconds, 0 or more"
+        try:
+            compile_filters(rule.filters)
+        except InvalidError as error:
+            yield f"a filter of {where} cannot be used: {error}"
+    for priority in (module.priority, *(rule.priority for rule in module.route)):
+        if abs(priority) > PRIORITY_MOST:
+            yield f"its priority {priority} is out of bounds: give one from -{PRIORITY_MOST:,} to {PRIORITY_MOST:,}"
+
+
+def _elsewhere(module: Module) -> Iterator[str]:
+    try:
+        if "kubernetes" in module.providers:
+            kubernetes.options_of(module.kubernetes)
+        if "azurebatch" in module.providers:
+            batch.options_of(module.azurebatch)
+    except InvalidError as error:
+        yield str(error)
 
 
 def _image(image: str, provider: str) -> Iterator[str]:

@@ -7,11 +7,12 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import IonError, NotFoundError
 from ion.management.clearing import Clearing
 from ion.management.expiry import Due, Expiry, Survey, due_at
@@ -131,3 +132,17 @@ async def keep_collecting(collector: Collector, *, period_s: float = PERIOD_S) -
         except IonError as error:
             log.error("what has expired could not be collected, and will be tried again: %s", error)
         await asyncio.sleep(period_s)
+
+
+@asynccontextmanager
+async def collecting(stores: Stores, retention: Retention) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+    """Collects in a task beside while the context is open, if anything is kept for a time only; gives that task."""
+    if not retention.takes:
+        yield ()
+        return
+    task = asyncio.create_task(keep_collecting(Collector(stores, retention)), name="collect")
+    try:
+        yield (task,)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

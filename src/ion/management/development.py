@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from ion.dispatcher.relay import Relay
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.dispatcher.supersede import runs_of
 from ion.errors import ConflictError, InvalidError, NotFoundError
 from ion.management.development_folder import clear, give_up, lay_out, prepared_for, workspace_in

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import ExistsError, InvalidError, NotFoundError
 from ion.handler.inputs import forget
 from ion.management.carry import left

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import InvalidError, NotFoundError
 from ion.management.jobs import results_of, several
 from ion.management.run import is_gateways, jobs_of

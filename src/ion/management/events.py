@@ -21,7 +21,7 @@ from ion.management.root_files import RootFile, check_files, gathered, is_plain,
 from ion.management.root_job import Draft, store
 from ion.messaging.codec import TYPE_MOST, encode, gateway_source, valid_type
 from ion.messaging.nearest import nearest
-from ion.messaging.trace import new_trace, parse
+from ion.messaging.trace import child, new_trace, parse
 from ion.model import ids
 from ion.model.event import Event, utc_now
 from ion.model.job import Job
@@ -140,6 +140,7 @@ def _draft(root: RootEvent, *, gateway: str, flow: str, now: datetime) -> Draft:
     check_files(root.files)
     source = root.source or gateway_source(gateway)
     event_id, origid = _identity(root, source)
+    job = ids.root_job_id(event_id, gateway)
     event = Event(
         id=event_id,
         type=root.type,
@@ -148,12 +149,11 @@ def _draft(root: RootEvent, *, gateway: str, flow: str, now: datetime) -> Draft:
         parent_id=_text("parent id", root.parent_id or gateway, 128),
         time=root.time or now,
         subject=_text("subject", root.subject or _about(root), SUBJECT_LIMIT),
-        traceparent=root.traceparent if parse(root.traceparent) else new_trace(),
+        traceparent=root.traceparent if parse(root.traceparent) else child(new_trace(), job),
         origid=_text("id", origid, 1024),
         data=root.data,
     )
     encode(event)  # refuses here what no bus could carry later
-    job = ids.root_job_id(event_id, gateway)
     return Draft(event=event, files=root.files, named=bool(root.id), gateway=gateway, job=job, execution=ids.new_id())
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from ion.messaging.nearest import nearest
+from ion.messaging.rules import places
 from ion.model.module import Module
 
 GATEWAY_ROOTS = ("frontapi.new_link",)
@@ -43,11 +44,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """`hears` and `emits` are each module's types, in the order of the file; `roots` the types named by the caller."""
+    """`hears` and `emits` are each module's types, in the order of the file; `roots` the types named by the caller;
+    `places` says where modules with rules or a priority run.
+    """
 
     hears: dict[str, tuple[str, ...]]
     emits: dict[str, tuple[str, ...]]
     roots: tuple[str, ...] = ()
+    places: dict[str, str] = {}
 
     @classmethod
     def of(cls, modules: Iterable[Module], roots: Sequence[str] = ()) -> "Graph":
@@ -57,6 +61,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
             hears={m.name: tuple(dict.fromkeys(s.type for s in m.on)) for m in listed},
             emits={m.name: tuple(dict.fromkeys(m.emits)) for m in listed},
             roots=tuple(dict.fromkeys(roots)),
+            places={m.name: where for m in listed if (where := places(m))},
         )
 
     @property

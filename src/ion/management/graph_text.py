@@ -24,7 +24,7 @@ def tree(graph: Graph) -> str:
         lines.extend(_branches(graph, type_, drawn))
     lost = [name for name in graph.nodes if name not in drawn]
     while lost:  # on no way from outside
-        lines.append(f"{_printable(lost[0])} (never started)")
+        lines.append(f"{_printable(_label(graph, lost[0]))} (never started)")
         drawn.add(lost[0])
         lines.extend(_below(graph, lost[0], drawn))
         lost = [name for name in lost if name not in drawn]
@@ -59,7 +59,8 @@ def _walk(graph: Graph, levels: list[_Level], drawn: set[str]) -> Iterator[str]:
             below, mark = (), SEEN if below else ""
         if not types:
             drawn.add(name)
-        yield f"{indent}{'└─' if last else '├─'} {_printable(name)}{mark}"
+        shown = name if types else _label(graph, name)
+        yield f"{indent}{'└─' if last else '├─'} {_printable(shown)}{mark}"
         levels.append((f"{indent}{'   ' if last else '│  '}", below, 0, not types))
 
 
@@ -103,7 +104,7 @@ def _chart(
     types = sorted({e.type for e in graph.edges if not (e.source and e.target)})
     entering = {type_: f"in{n}" for n, type_ in enumerate(types)}
     leaving = {type_: f"out{n}" for n, type_ in enumerate(types)}
-    lines, ends = [head, *(module(node, name) for name, node in modules.items())], set()
+    lines, ends = [head, *(module(node, _label(graph, name)) for name, node in modules.items())], set()
     drawn: list[str] = []
     for e in graph.edges:
         source = modules[e.source] if e.source else entering[e.type]
@@ -112,6 +113,12 @@ def _chart(
         drawn.append(edge(source, target, e.type if e.source and e.target else ""))
     lines += [outside(node, type_) for node, type_ in sorted(ends)]
     return "\n".join([*lines, *drawn, *([foot] if foot else [])])
+
+
+def _label(graph: Graph, module: str) -> str:
+    """A module's name, and where it runs if there is more to say than one provider."""
+    where = graph.places.get(module)
+    return f"{module} [{where}]" if where else module
 
 
 def _printable(text: str) -> str:

@@ -5,6 +5,7 @@ what the ledger has to decide: a guarded change that comes too late is refused w
 """
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import msgspec
 from ion.errors import ConflictError, InvalidError, NotFoundError
 from ion.management.run import jobs_of
 from ion.model.job import Hold, Job, State
-from ion.model.manifest import Manifest
+from ion.model.manifest import Manifest, Piece, attempt_prefix, log_pieces
 from ion.ports.blobs import Blobs
 from ion.ports.ledger import Changes, JobFilter, Ledger
 
@@ -88,11 +89,13 @@ async def raised_nothing(job: Job, ledger: Ledger) -> bool:
 
 
 def spooled_log(work: Path, job: str, attempt: int) -> Path | None:
-    """The file into which an attempt on this host logs: `work/JOB-ATTEMPT-*/log`.
+    """The file into which an attempt logs that this host runs (`work/JOB-ATTEMPT-*/log`) or follows elsewhere.
 
     None before it is made, and after it was stored and cleared away.
     """
-    found = [(path.stat().st_mtime_ns, path) for path in work.glob(f"{job}-{attempt}-*/log")]
+    elsewhere = (work.parent.glob(f"{place}/*/{job}-{attempt}-*/log") for place in ("kubernetes", "azurebatch"))
+    logs = itertools.chain(work.glob(f"{job}-{attempt}-*/log"), *elsewhere)
+    found = [(path.stat().st_mtime_ns, path) for path in logs]
     return max(found)[1] if found else None
 
 
@@ -112,8 +115,14 @@ async def read_log(job: Job, *, blobs: Blobs, work: Path | None, start: int = 0)
     """
     start = await _position(job, start, blobs, work)
     if job.state is State.RUNNING:
-        for chunk in _from_file(spooled_log(work, job.id, job.attempt) if work else None, start):
-            yield chunk
+        if (file := spooled_log(work, job.id, job.attempt) if work else None) is not None:
+            for chunk in _from_file(file, start):
+                yield chunk
+            return
+        for piece in await _pieces(job, blobs):
+            if piece.last > start:
+                async for chunk in blobs.read(piece.path, start=max(piece.first, start) - piece.at):
+                    yield chunk
     elif path := stored_log(job):
         async for chunk in blobs.read(path, start=start):
             yield chunk
@@ -127,15 +136,20 @@ async def _position(job: Job, start: int, blobs: Blobs, work: Path | None) -> in
         path = stored_log(job)
         return max(0, (await blobs.info(path)).size + start) if path else 0
     file = spooled_log(work, job.id, job.attempt) if work else None
+    if file is None:
+        return max(0, sum(piece.last - piece.first for piece in await _pieces(job, blobs)) + start)
     with contextlib.suppress(FileNotFoundError):
-        return max(0, file.stat().st_size + start) if file else 0
+        return max(0, file.stat().st_size + start)
     return 0
 
 
-def _from_file(file: Path | None, start: int) -> Iterator[bytes]:
+async def _pieces(job: Job, blobs: Blobs) -> list[Piece]:
+    """What an attempt elsewhere has logged so far."""
+    return log_pieces([blob.path async for blob in blobs.list(attempt_prefix(job.id, job.attempt))])
+
+
+def _from_file(file: Path, start: int) -> Iterator[bytes]:
     """The attempt may end, and its folder go, between the look and the opening: then nothing comes from here."""
-    if file is None:
-        return
     with contextlib.suppress(FileNotFoundError), file.open("rb") as stream:
         stream.seek(start)
         while chunk := stream.read(CHUNK):

@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from ion.adapters.executors.local.container import image_of, in_container
-from ion.adapters.executors.local.log import Mask
+from ion.adapters.executors.local.container import in_container
+from ion.adapters.executors.log import Mask
 from ion.handler.paths import fault_in
 from ion.management.carry import Bring, carried, left
 from ion.management.repro_text import README, TEST
@@ -175,7 +175,7 @@ def _ran(revision: Revision) -> dict[str, Any]:
         "name": module.name,
         "revision": revision.id,
         "command": module.command,
-        "image": image_of(revision) if in_container(module) else "",
+        "image": revision.pinned_image if in_container(module) else "",
         "image_digest": revision.image_digest,
         "emits": module.emits,
         "env": module.env,
@@ -204,7 +204,7 @@ def _too_short(known: Mapping[str, str]) -> list[str]:
 
 def _readme(job: Job, revision: Revision, said: list[str]) -> str:
     module = revision.module
-    ran = f"the image `{image_of(revision)}`" if in_container(module) else f"`{' '.join(module.command)}`"
+    ran = f"the image `{revision.pinned_image}`" if in_container(module) else f"`{' '.join(module.command)}`"
     came = "compares what it leaves with what the job left" if job.manifest else "passes once it does not fail any more"
     notes = "".join(f"- {sentence[0].upper()}{sentence[1:]}.\n" for sentence in said)
     settings = "".join(f"{variable}=... " for variable in module.secrets)

@@ -13,7 +13,7 @@ def nearest(name: str, known: Iterable[str], *, alike: float = 0.6) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of an error message: `did you mean 'x'?`, or else a list of what is known."""
-    names = sorted(set(known))
+    names = sorted({one for one in known if one.strip()})
     if found := nearest(name, names):
         return f"did you mean '{found}'?"
-    return f"known are: {', '.join(names)}" if names else "none is known"
+    return f"known are: {', '.join(names)}".rstrip() if names else "none is known"

@@ -13,7 +13,9 @@ import pytest
 
 from ion.config.settings import Machine, Settings
 from ion.dispatcher.finish import Progress
-from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
+from ion.dispatcher.served import Choice, every
+from ion.dispatcher.service import Dispatcher, DispatcherSettings
+from ion.dispatcher.stores import Stores
 from ion.management.events import RootEvent, RootFile, raise_events
 from ion.model.event import Event
 from ion.model.ids import job_id
@@ -48,17 +50,28 @@ class Site:
         machine: Machine = FOUR_CORES,
         stores: Stores | None = None,
         executor: Executor | None = None,
+        executors: Mapping[str, Executor] | None = None,
+        serves: Choice = every,
+        receives: Choice | None = None,
         **settings: Any,
     ) -> AsyncIterator[Dispatcher]:
-        """A dispatcher with an executor of its own, until the context is left."""
+        """A dispatcher with an executor of its own, or with these, until the context is left."""
         chosen = {"reconcile_s": 0.5, "stop_grace_s": PATIENCE_S, "locks": self.store / "run", **settings}
         stores = stores or self.stores
         async with AsyncExitStack() as stack:
-            executors: Mapping[str, Executor] = {"local": executor} if executor else {}
-            if not executors:
+            if executors is None and executor is not None:
+                executors = {"local": executor}
+            if executors is None:
                 opened = open_executors(self.store, stores, Settings(machine=machine), self.environ)
                 executors = await stack.enter_async_context(opened)
-            dispatcher = Dispatcher(stores, executors, DispatcherSettings(**chosen), observe=self.steps.append)
+            dispatcher = Dispatcher(
+                stores,
+                executors,
+                DispatcherSettings(**chosen),
+                observe=self.steps.append,
+                serves=serves,
+                receives=receives,
+            )
             await stack.enter_async_context(dispatcher)
             watch = asyncio.create_task(dispatcher.wait(), name="watch a dispatcher")
             self._watches.append(watch)

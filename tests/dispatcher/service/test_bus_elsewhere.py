@@ -8,7 +8,7 @@ import pytest
 
 from ion.adapters.bus.sqlite import SqliteBus
 from ion.adapters.sqlite.database import Database
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.model.job import State
 from ion.testing.conformance.bus_harness import made
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from ion.adapters.blobs import objects_sas, objects_sts
+from ion.adapters.blobs import objects_sas
 from ion.adapters.blobs.objects_sas import Resource
 from ion.adapters.blobs.objects_settings import ObjectsSettings
 from ion.errors import UnsupportedError
@@ -94,6 +94,8 @@ def _signed(settings: ObjectsSettings, reads: Collection[str], below: str, until
 
 
 async def _assumed(settings: ObjectsSettings, reads: Collection[str], below: str, lasts_s: float) -> Grant:
+    from ion.adapters.blobs import objects_sts  # who opens a grant need not wait for what made it
+
     plans = objects_sts.policies(settings, reads, below)
     asking = [asyncio.to_thread(objects_sts.assume, settings, policy, lasts_s, below) for policy, _ in plans]
     sessions = await asyncio.gather(*asking)

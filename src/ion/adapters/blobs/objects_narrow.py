@@ -1,7 +1,7 @@
 """An object store as a grant opens it: some blobs to read, a folder to put into, and nothing else.
 
-There is a client for each credential; a blob is read by the one that is there for it. Nothing is tried out at the
-opening, for a grant may do nothing that an opening would try.
+There is a client for each credential, made when it is used, which takes 10 ms; a blob is read by the one that is there
+for it. Nothing is tried out at the opening, for a grant may do nothing that an opening would try.
 
 Who holds a grant may not be able to look at what it stored. So where an answer got lost, it is not the blob that says
 whose it is: below the folder of a grant nobody else puts, so a conflict on a path that an earlier request of this very
@@ -20,12 +20,13 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from ion.adapters.blobs import copying, objects_client, objects_stream
+from ion.adapters.blobs import copying, objects_client
 from ion.adapters.blobs.objects import ObjectBlobs, regular
 from ion.adapters.blobs.objects_client import content_type
 from ion.adapters.blobs.objects_errors import RefusedError, translated
@@ -68,6 +69,7 @@ class NarrowBlobs(ObjectBlobs):
         self._ends_at = grant.ends_at
         self._places = {path: place for place, key in enumerate(self._ring.keys) for path in key.reads}
         self._readers: dict[int, Store] = {}
+        self._is_open = False
         self._once: Store | None = None
         self._large = asyncio.Semaphore(_LARGE)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -81,9 +83,21 @@ class NarrowBlobs(ObjectBlobs):
 
     async def __aenter__(self) -> Self:
         """Makes no call."""
-        self._client = self._made(self._ring.writes)
-        self._once = self._made(self._ring.writes, retries=0)
+        self._is_open = True
         return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_open, self._once = False, None
+        self._readers.clear()
+        await super().__aexit__(kind, error, trace)
+
+    @property
+    def _store(self) -> "Store":
+        if self._is_open and self._client is None:
+            self._client = self._made(self._ring.writes)
+        return super()._store
 
     def _made(self, credential: dict[str, str], **others: int) -> "Store":
         return objects_client.made(msgspec.structs.replace(self._settings, **credential, **others))
@@ -193,12 +207,15 @@ class NarrowBlobs(ObjectBlobs):
     async def _whole(self, content: bytes, key: str) -> None:
         from obstore import put_async
 
-        assert self._once is not None
+        if self._once is None:
+            self._once = self._made(self._ring.writes, retries=0)
         async with self._gate, self._room.taken(len(content)):
             attributes = {"Content-Type": content_type(key)}
             await put_async(self._once, key, content, attributes=attributes, mode="create", use_multipart=False)
 
     async def _in_one(self, path: str, source: int, _: int, key: str) -> None:
+        from ion.adapters.blobs import objects_stream  # all of the standard library's HTTP, which is 20 ms of a start
+
         if datetime.now(UTC) >= self._ends_at:  # before a large file is carried for nothing
             raise RefusedError(f"cannot store the blob {path!r} in {self._place}: {self._refusal()}")
         url = f"{self.uri(path)}?{self._ring.writes['sas']}"

@@ -134,7 +134,9 @@ def _answer(settings: ObjectsSettings, body: bytes) -> str:
         with urllib.request.urlopen(request, timeout=settings.timeout_s, context=trusting) as answer:  # noqa: S310
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
-        raise _refusal(settings, error.code, error.read(64 * 1024).decode(errors="replace")) from error
+        with error:
+            said = error.read(64 * 1024).decode(errors="replace")
+        raise _refusal(settings, error.code, said) from error
     except OSError as error:
         fault = getattr(error, "reason", error)
         raise UnavailableError(f"{place} does not answer ({fault}), so nothing can be granted; retry") from error

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Store = AzureStore | GCSStore | S3Store
 
-LANES = 4
+LANES = 6
 """Parts of one file that come at a time."""
 LANE = 7 * MIB
 """What a part that is coming may hold, the client's buffers counted."""

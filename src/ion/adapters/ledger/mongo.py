@@ -39,6 +39,7 @@ from ion.ports.ledger import (
     LedgerGuarantees,
     Listener,
     Load,
+    Move,
     Open,
     Outcome,
     Owner,
@@ -152,6 +153,18 @@ class MongoLedger(MongoKeeping, MongoHistory, Ledger):
 
     async def waiting(self) -> dict[str, float | None]:
         return await mongo_queries.waiting(self._database, self._database.now())
+
+    async def routes(self, module: str, delay_most_s: float | None = None) -> frozenset[str]:
+        return await mongo_claims.routes(self._database, module, delay_most_s, self._database.now())
+
+    async def on_route(self, module: str, route: str, most: int, delay_most_s: float | None = None) -> Sequence[Job]:
+        now = self._database.now()
+        return await mongo_claims.on_route(self._database, module, route, most, delay_most_s=delay_most_s, now=now)
+
+    async def reroute(self, moves: Sequence[Move], actor: str) -> int:
+        done = await mongo_claims.reroute(self._database, moves, actor, self._database.now())
+        self._database.announce(Changes.DUE if done else _NONE)
+        return done
 
     async def load(self, module: str, most: int) -> Load:
         return await mongo_queries.load(self._database, module, most, self._database.now())

@@ -188,6 +188,7 @@ def _document(job: Job, flow: Document, tag: int, now: float, *, seq: str, beyon
         "ended_at": None if state is State.WAITING else seconds(job.ended_at) or now,
         "not_before": seconds(job.not_before) if state is State.WAITING else None,
         "deadline": None,
+        "route": "",
         "history": f"[{change_text(now, state, job.attempt, ADMISSION, note)}]",
     }
     document["place"], document["rank"] = standing(document)
@@ -214,6 +215,7 @@ async def requeue(database: MongoDatabase, turns: Turns, key: str, actor: str, n
             revision="",
             owner="",
             scope="",
+            route="",
             failures="{}",
             failure=None,
             troubled_at=None,

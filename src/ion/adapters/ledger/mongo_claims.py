@@ -7,17 +7,18 @@ slipped past the sweep of a control is met here at the latest, and put where it 
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from ion.adapters.ledger.mongo_admission import Turns
 from ion.adapters.ledger.mongo_flows import cancelled, flows_of
 from ion.adapters.ledger.mongo_registry import entry_of, registry
 from ion.adapters.ledger.mongo_reservations import Held, Reservation
-from ion.adapters.ledger.mongo_rows import DUE, LATER, RUNNING, altered, changed, job_of, order
+from ion.adapters.ledger.mongo_rows import DUE, LATER, RUNNING, altered, changed, job_of, line, order, route_of
 from ion.adapters.ledger.rows import text
 from ion.adapters.mongo.database import Document, MongoDatabase
 from ion.adapters.mongo.schema import BY_MODULE, FLOWS, JOBS
 from ion.model.job import Hold, Job, State
-from ion.ports.ledger import Claim, Control
+from ion.ports.ledger import Claim, Control, Move
 
 _LATER_MOST = 1000
 _TRIES = 20
@@ -51,16 +52,65 @@ def _turn(job: Document) -> tuple[int, str]:
 
 async def _due(database: MongoDatabase, asked: Claim, most: int, now: float) -> list[Document]:
     """The next jobs to claim. Delayed ones whose time has come, or cannot be true, stand in line with the rest."""
-    later = {"module": asked.module, "place": LATER}
-    reads = [
-        database.find(JOBS, {"module": asked.module, "place": DUE}, order=BY_MODULE, most=most),
-        database.find(JOBS, {**later, "rank": {"$lte": now}}, order=BY_MODULE, most=max(most, _LATER_MOST)),
-    ]
-    if asked.delay_most_s is not None:
-        far = now + asked.delay_most_s
-        reads.append(database.find(JOBS, {**later, "rank": {"$gt": far}}, order=BY_MODULE, most=most))
-    found = [job for jobs in await asyncio.gather(*reads) for job in jobs]
+    due = {"module": asked.module, "place": DUE}
+    reads = [database.find(JOBS, {**due, "rank": line(route)}, order=BY_MODULE, most=most) for route in asked.routes]
+    reads.append(_come(database, asked.module, asked.delay_most_s, most, now))
+    found = [job for jobs in await asyncio.gather(*reads) for job in jobs if route_of(job) in asked.routes]
     return sorted(found, key=_turn)[:most]
+
+
+async def _come(
+    database: MongoDatabase, module: str, delay_most_s: float | None, most: int, now: float
+) -> list[Document]:
+    """Delayed jobs whose time has come, or cannot be true."""
+    later = {"module": module, "place": LATER}
+    reads = [database.find(JOBS, {**later, "rank": {"$lte": now}}, order=BY_MODULE, most=max(most, _LATER_MOST))]
+    if delay_most_s is not None:
+        far = {**later, "rank": {"$gt": now + delay_most_s}}
+        reads.append(database.find(JOBS, far, order=BY_MODULE, most=max(most, _LATER_MOST)))
+    return [job for jobs in await asyncio.gather(*reads) for job in jobs]
+
+
+async def routes(database: MongoDatabase, module: str, delay_most_s: float | None, now: float) -> frozenset[str]:
+    """The routes of a module's due jobs, by leaping from one to the next; see `Ledger.routes`."""
+    come = await _come(database, module, delay_most_s, _LATER_MOST, now)
+    while len(come) >= _LATER_MOST:  # whoever is behind a crowd is seen once it stands in line
+        await database.swap_many(JOBS, [(job, altered(job, not_before=None)) for job in come])
+        come = await _come(database, module, delay_most_s, _LATER_MOST, now)
+    found = {route_of(job) for job in come}
+    which: dict[str, Any] = {"module": module, "place": DUE}
+    rank: dict[str, Any] = line("")
+    while True:
+        heads = await database.find(JOBS, {**which, "rank": rank}, order=BY_MODULE, most=1, fields=("route", "rank"))
+        if heads:
+            found.add(route_of(heads[0]))
+        elif "$gte" in rank:
+            return frozenset(found)
+        rank = {"$gte": f"{route_of(heads[0])}\n" if heads and route_of(heads[0]) else ""}
+
+
+async def on_route(
+    database: MongoDatabase, module: str, route: str, most: int, *, delay_most_s: float | None, now: float
+) -> Sequence[Job]:
+    """The first jobs of a route; see `Ledger.on_route`."""
+    which = {"module": module, "place": DUE, "rank": line(route)}
+    due, come = await asyncio.gather(
+        database.find(JOBS, which, order=BY_MODULE, most=most), _come(database, module, delay_most_s, most, now)
+    )
+    here = [*due, *(job for job in come if route_of(job) == route)]
+    return [job_of(job) for job in sorted(here, key=_turn)[:most]]
+
+
+async def reroute(database: MongoDatabase, moves: Sequence[Move], actor: str, now: float) -> int:
+    """Puts waiting jobs onto other routes; see `Ledger.reroute`."""
+    jobs = await database.find_by_id(JOBS, [move.job for move in moves])
+    wanted = [(jobs[move.job], move) for move in moves if move.job in jobs]
+    pairs = [
+        (job, changed(job, now, actor, move.note, route=move.new))
+        for job, move in wanted
+        if job["state"] == State.WAITING and route_of(job) == move.old
+    ]
+    return sum(await database.swap_many(JOBS, pairs)) if pairs else 0
 
 
 async def _allowed(database: MongoDatabase, jobs: Sequence[Document], now: float) -> list[Document]:
@@ -139,6 +189,7 @@ def _running(job: Document, asked: Claim, now: float, devices: Sequence[str] = (
         cancelling=0,
         devices=text(list(devices)),
         revision=job["revision"] or asked.revision,
+        route=asked.route or route_of(job),
     )
 
 

@@ -59,6 +59,6 @@ async def history(database: MongoDatabase, module: str) -> list[Past]:
     ]
 
 
-def _order(document: Document) -> tuple[str, float]:
-    """Those from before there were places come first."""
-    return document.get("seq", ""), document.get("at", UNKNOWN)
+def _order(document: Document) -> tuple[float, str]:
+    """Those from before times were kept come first. Places tell what one process did at the same time."""
+    return document.get("at", UNKNOWN), document.get("seq", "")

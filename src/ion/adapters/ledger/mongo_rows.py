@@ -6,7 +6,7 @@ with every change; each is guarded by it), `flow` and `event_id`, and where the 
 
 | `place`    | who stands there                       | by `rank`                              |
 |------------|----------------------------------------|----------------------------------------|
-| `due`      | waiting, to be claimed                 | priority, then the turn of its flow    |
+| `due`      | waiting, to be claimed                 | route; priority, then its flow's turn  |
 | `later`    | waiting until `not_before`             | that time                              |
 | `withheld` | waiting, but held                      | -                                      |
 | `running`  | running                                | its deadline                           |
@@ -18,6 +18,7 @@ So each question that the ledger is asked is a stretch of one index. `due` comes
 `withheld` in the alphabet, which `waiting` makes use of.
 """
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +42,8 @@ STATES: dict[str, State] = {place: state for state, places in PLACES.items() for
 _COLUMNS = ["_id" if column == "id" else column for column in COLUMNS.split(", ")]
 _PRIORITY_MOST = 1_000_000
 _TAGS = 1 << 40
+_MIDDLE = (_PRIORITY_MOST + 1) * _TAGS
+"""What makes every rank a number from 0, which as a text of twenty digits keeps its order."""
 _lines: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -51,7 +54,17 @@ def shard_of(module: str, job: str) -> str:
 
 def job_of(document: Document) -> Job:
     """The job of a document."""
-    return job_from(tuple(document[column] for column in _COLUMNS))
+    return job_from((*(document[column] for column in _COLUMNS[:-1]), route_of(document)))
+
+
+def route_of(document: Mapping[str, Any]) -> str:
+    """The route of a job; there is none in documents of an older Ion."""
+    return str(document.get("route", ""))
+
+
+def line(route: str) -> dict[str, Any]:
+    """The ranks of the due jobs of a route, a stretch of their own behind the numbers of those on none."""
+    return {"$gt": f"{route}\t", "$lt": f"{route}\n"} if route else {"$lt": math.inf}
 
 
 def order(priority: int, tag: int) -> int:
@@ -67,7 +80,8 @@ def standing(document: Mapping[str, Any]) -> tuple[str, int | float | str]:  # n
         case State.WAITING if document["not_before"] is not None:
             return LATER, document["not_before"]
         case State.WAITING:
-            return DUE, order(document["priority"], document["tag"])
+            rank, route = order(document["priority"], document["tag"]), route_of(document)
+            return DUE, f"{route}\t{rank + _MIDDLE:020}" if route else rank
         case State.RUNNING:
             return RUNNING, document["deadline"]
         case State.COMMITTED if document["not_before"] is not None:

@@ -10,6 +10,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from ion.adapters.ledger import postgres_queries
 from ion.adapters.ledger.postgres_history import PostgresHistory
 from ion.adapters.ledger.postgres_keeping import PostgresKeeping
@@ -38,12 +40,22 @@ from ion.ports.ledger import (
     LedgerGuarantees,
     Listener,
     Load,
+    Move,
     Open,
     Outcome,
     Retry,
 )
 
 _WAVE = 2000
+
+PROMOTE_MOST = 1000
+"""So many that were delayed are put in line, or looked at, in one go."""
+_TIME = "ledger_time(%(clock)s::float8)"
+_ROUTES = (
+    "SELECT route, (SELECT count(*) FROM come(%(module)s, at, at + %(delay)s::float8))"  # noqa: S608  a constant
+    f" FROM {_TIME} AS at, routes_of(%(module)s, %(delay)s::float8, %(clock)s::float8) AS route"
+)
+_PROMOTE = f"SELECT promote(%(module)s, at, at + %(delay)s::float8) FROM {_TIME} AS at"  # noqa: S608  a constant
 
 
 class PostgresLedger(PostgresKeeping, PostgresRegistry, PostgresHistory, Ledger):
@@ -98,7 +110,8 @@ class PostgresLedger(PostgresKeeping, PostgresRegistry, PostgresHistory, Ledger)
 
     async def claim(self, claim: Claim) -> Sequence[Job]:
         return await self._jobs(
-            f"SELECT {JOB} FROM claim(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ORDER BY priority DESC, tag, seq",  # noqa: S608  a constant
+            f"SELECT {JOB} FROM claim(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608  a constant
+            " ORDER BY priority DESC, tag, seq",
             claim.module,
             claim.most,
             claim.owner,
@@ -111,6 +124,8 @@ class PostgresLedger(PostgresKeeping, PostgresRegistry, PostgresHistory, Ledger)
             claim.gpus_each,
             list(claim.devices),
             self._clock,
+            list(claim.routes),
+            claim.route,
         )
 
     async def commit(self, job: str, attempt: int, manifest: ManifestRef, *, by: str = "") -> bool:
@@ -205,6 +220,30 @@ class PostgresLedger(PostgresKeeping, PostgresRegistry, PostgresHistory, Ledger)
 
     async def waiting(self) -> dict[str, float | None]:
         return dict(await self._database.run("SELECT * FROM waiting(%s)", (self._clock,)))
+
+    async def routes(self, module: str, delay_most_s: float | None = None) -> frozenset[str]:
+        asked = {"module": module, "delay": delay_most_s, "clock": self._clock}
+        while True:
+            rows = await self._database.run(_ROUTES, asked)
+            if not rows or rows[0][1] < PROMOTE_MOST:
+                return frozenset(route for route, _ in rows)
+            await self._database.run(_PROMOTE, asked)
+
+    async def on_route(self, module: str, route: str, most: int, delay_most_s: float | None = None) -> Sequence[Job]:
+        return await self._jobs(
+            f"SELECT {JOB} FROM on_route(%s, %s, %s, %s, %s) ORDER BY priority DESC, tag, seq",  # noqa: S608  a constant
+            module,
+            route,
+            most,
+            delay_most_s,
+            self._clock,
+        )
+
+    async def reroute(self, moves: Sequence[Move], actor: str) -> int:
+        asked = [msgspec.structs.replace(move, note=note_text(move.note)) for move in moves]
+        done: int = await self._value("SELECT reroute(%s, %s, %s)", text(asked), text(actor), self._clock)
+        self._tell(Changes.DUE if done else None)
+        return done
 
     async def load(self, module: str, most: int) -> Load:
         return await postgres_queries.load(self._database, module, most, (await self.now()).timestamp())

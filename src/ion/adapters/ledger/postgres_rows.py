@@ -11,7 +11,7 @@ HISTORY = "'[' || array_to_string(history, ',') || ']'"
 JOB = (
     "seq, id, module, event, run, state, attempt, hold, priority, tag, owner, scope, revision, execution, devices,"
     " failures::text, troubled_at, failure, manifest, cursor, log, cancelling, admitted_at, started_at, ended_at,"
-    f" not_before, deadline, {HISTORY}"
+    f" not_before, deadline, {HISTORY}, route"
 )
 """The columns that `rows.job_from` reads."""
 

@@ -21,7 +21,7 @@ MANIFEST = "(SELECT body FROM manifests WHERE manifests.job = jobs.seq)"
 COLUMNS = (
     "seq, id, module, event, run, state, attempt, hold, priority, tag, owner, scope, revision, execution, devices, "
     "failures, troubled_at, failure, manifest, cursor, log, cancelling, admitted_at, started_at, ended_at, not_before, "
-    "deadline, history"
+    "deadline, history, route"
 )
 SELECT = f"SELECT {COLUMNS.replace(' manifest,', f' {MANIFEST},')} FROM jobs"  # noqa: S608  a constant
 # Of rows that have no manifest: those of jobs that wait or run.
@@ -43,7 +43,7 @@ def job_from(row: Row) -> Job:
         :15
     ]
     failures, troubled_at, failure, manifest, cursor, log, cancelling = row[15:22]
-    admitted_at, started_at, ended_at, not_before, deadline, history = row[22:]
+    admitted_at, started_at, ended_at, not_before, deadline, history, route = row[22:]
     return Job(
         id=key,
         module=module,
@@ -58,6 +58,7 @@ def job_from(row: Row) -> Job:
         revision=revision,
         execution=execution,
         devices=_devices.decode(devices),
+        route=route,
         failures=_failures.decode(failures),
         troubled_at=moment(troubled_at),
         failure=None if failure is None else _failure.decode(failure),

@@ -36,6 +36,7 @@ from ion.ports.ledger import (
     LedgerGuarantees,
     Listener,
     Load,
+    Move,
     Open,
     Outcome,
     Owner,
@@ -172,6 +173,24 @@ class SqliteLedger(SqliteKeeping, SqliteHistory, Ledger):
     async def waiting(self) -> dict[str, float | None]:
         now = self._database.now()
         return self._database.read(lambda db: sqlite_queries.waiting(db, now))
+
+    async def routes(self, module: str, delay_most_s: float | None = None) -> frozenset[str]:
+        now = self._database.now()
+        while self._database.read(lambda db: sqlite_claims.is_crowd(db, module, delay_most_s, now)):
+            await self._database.write(lambda db: sqlite_claims.promote(db, module, delay_most_s, now))
+        return self._database.read(lambda db: sqlite_claims.routes(db, module, delay_most_s, now))
+
+    async def on_route(self, module: str, route: str, most: int, delay_most_s: float | None = None) -> Sequence[Job]:
+        now = self._database.now()
+        return await self._database.write(
+            lambda db: sqlite_claims.on_route(db, module, route, most, delay_most_s=delay_most_s, now=now)
+        )
+
+    async def reroute(self, moves: Sequence[Move], actor: str) -> int:
+        now = self._database.now()
+        return await self._database.write(
+            lambda db: sqlite_claims.reroute(db, moves, actor, now), wakes=lambda done: Changes.DUE if done else _NONE
+        )
 
     async def load(self, module: str, most: int) -> Load:
         now = self._database.now()

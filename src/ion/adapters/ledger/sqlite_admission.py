@@ -115,8 +115,8 @@ def requeue(connection: sqlite3.Connection, job: str, actor: str, now: float) ->
     change(
         connection,
         "state = 'waiting', hold = :hold, ready = :ready, priority = :priority, tag = :tag, revision = '', owner = '',"
-        " scope = '', failures = '{}', failure = NULL, troubled_at = NULL, cancelling = 0, not_before = NULL,"
-        " deadline = NULL, ended_at = NULL",
+        " scope = '', route = '', failures = '{}', failure = NULL, troubled_at = NULL, cancelling = 0,"
+        " not_before = NULL, deadline = NULL, ended_at = NULL",
         "id = :job",
         {
             "job": job,

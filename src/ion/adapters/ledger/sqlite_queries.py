@@ -128,7 +128,7 @@ def waiting(connection: sqlite3.Connection, now: float) -> dict[str, float | Non
                 " WHERE state = 'waiting' AND ready = 0 AND hold = '' AND module = ?",
                 (module,),
             ).fetchone()
-            due[module] = max(0.0, at - now)
+            due[module] = 0.0 if at is None else max(0.0, at - now)  # None: it was taken or came due just now
     for module in _modules_in(connection, "jobs_held", "hold <> ''"):
         due.setdefault(module, None)
     return due

@@ -1,5 +1,6 @@
 """How a MongoDB is reached. No client is imported here: the pipeline file needs this."""
 
+import re
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ _DATABASE_MOST = 38
 """Bytes of a database's name that every server takes."""
 _FORBIDDEN = frozenset('/\\. "$*<>:|?')
 _SCHEMES = ("mongodb", "mongodb+srv")
+_APPLICATION = re.compile(r"(?<=[?&])appName=@[^@&]*@", re.IGNORECASE)
+"""What Azure writes into the connection strings of Cosmos DB: `appName=@ACCOUNT@`."""
 
 
 class MongoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -50,7 +53,7 @@ class MongoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         if self.uri and urlsplit(self.uri).scheme not in _SCHEMES:
             raise InvalidError("uri is no connection string of MongoDB; it begins with mongodb:// or mongodb+srv://")
-        if "@" in urlsplit(self.uri)._replace(netloc="").geturl():
+        if "@" in _APPLICATION.sub("", urlsplit(self.uri)._replace(netloc="").geturl()):
             raise InvalidError("uri has a character in its user or password that must be escaped; write / as %2F")
         if not self.uri and not self.hosts:
             raise InvalidError("hosts is empty; name at least one, or give a uri")

@@ -19,6 +19,7 @@ from ion.adapters.postgres import (
     schema_jobs,
     schema_keeping,
     schema_registry,
+    schema_routes,
     schema_tables,
 )
 from ion.errors import UnsupportedError
@@ -36,6 +37,7 @@ MIGRATIONS: tuple[str, ...] = (
     + schema_registry.SCHEMA,
     _KEPT,
     schema_history.SCHEMA,
+    schema_routes.SCHEMA,
 )
 OLDEST = 130000
 _LOCK = 0x10A0_0000_0000

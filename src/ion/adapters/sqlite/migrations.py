@@ -8,7 +8,14 @@ number of processes may open a database at once and one killed half-way leaves t
 import sqlite3
 from collections.abc import Iterator
 
-from ion.adapters.sqlite import schema_bus_documents, schema_history, schema_keeping, schema_lean, schema_ledger
+from ion.adapters.sqlite import (
+    schema_bus_documents,
+    schema_history,
+    schema_keeping,
+    schema_lean,
+    schema_ledger,
+    schema_routes,
+)
 from ion.errors import UnsupportedError
 
 MIGRATIONS: tuple[str, ...] = (
@@ -17,6 +24,7 @@ MIGRATIONS: tuple[str, ...] = (
     schema_keeping.SCHEMA,
     schema_lean.SCHEMA,
     schema_history.SCHEMA,
+    schema_routes.SCHEMA,
 )
 
 

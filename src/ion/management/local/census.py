@@ -4,15 +4,14 @@ A look costs the same whatever has ended: counts come from indexes, up to `COUNT
 that reaches it means so many or more.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from ion.dispatcher.breaker import allowance
-from ion.dispatcher.ownership import lock_is_free
-from ion.dispatcher.service import this_host
+from ion.dispatcher.ownership import lock_is_free, this_host
 from ion.management.local.site import closing
 from ion.management.report_text import duration, many
 from ion.management.run import jobs_of
@@ -80,7 +79,7 @@ async def first_jobs(ledger: Ledger, which: JobFilter, most: int = COUNTED_MOST)
 def state_of(registered: Registered, load: Load, dispatchers: Sequence[Owner]) -> ModuleState:
     """How a module fares."""
     served_by = tuple(one.id for one in dispatchers if registered.module.name in one.modules)
-    standing, message = _standing(registered, load.jobs, served=bool(served_by))
+    standing, message = standing_of(registered, waits=bool(load.jobs.get(State.WAITING)), served=bool(served_by))
     return ModuleState(
         registered=registered,
         jobs=load.jobs,
@@ -91,7 +90,7 @@ def state_of(registered: Registered, load: Load, dispatchers: Sequence[Owner]) -
     )
 
 
-def _standing(registered: Registered, jobs: Mapping[State, int], *, served: bool) -> tuple[str, str]:
+def standing_of(registered: Registered, *, waits: bool, served: bool) -> tuple[str, str]:
     """One word and its sentence; see `ModuleState`."""
     name, health = registered.module.name, registered.health
     if registered.paused:
@@ -101,6 +100,7 @@ def _standing(registered: Registered, jobs: Mapping[State, int], *, served: bool
         why = f"{many(health.dead_in_row, 'dead job')} in a row" if dead else "repeated infrastructure failures"
         ago = duration(health.quiet_s)
         return "tripped", f"{name} is stopped after {why}, the last {ago} ago; one job at a time is tried"
-    if jobs.get(State.WAITING) and not served:
-        return "unserved", f"jobs of {name} wait, and no dispatcher serves it"
+    if waits and not served:
+        where = " or ".join(registered.module.providers)
+        return "unserved", f"jobs of {name} wait for the provider {where}, and no dispatcher there serves it"
     return "ready", ""

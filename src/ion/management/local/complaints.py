@@ -11,6 +11,7 @@ from typing import Final
 
 from ion.management.local.census import Census, first_jobs
 from ion.management.local.symptoms import fault, fine, warning
+from ion.management.local.waits import MEND, stranded
 from ion.management.report_text import duration, many
 from ion.management.verbs.modules import ModuleState
 from ion.management.verbs.server import COUNTED_MOST, Symptom
@@ -28,6 +29,9 @@ async def complaints(census: Census, ledger: Ledger) -> AsyncIterator[Symptom]:
     for check in (_dispatchers, _modules, _waiting, _unreleased):
         for symptom in check(census):
             yield symptom
+        if check is _modules:
+            async for symptom in _places(census, ledger):
+                yield symptom
     async for symptom in _holds(ledger):
         yield symptom
     async for symptom in _letters(census, ledger):
@@ -56,12 +60,29 @@ def _modules(census: Census) -> Iterator[Symptom]:
             case "tripped":
                 yield fault("modules", state.message + waits, f"ion dlq list --module {name}")
             case "unserved" if census.dispatchers:
-                yield fault("modules", state.message + waits, f"ion module describe -n {name}")
+                oldest = f", the oldest for {duration(state.oldest_s)}" if waits else ""
+                yield fault("modules", f"{state.message}{waits}{oldest}: {MEND}", f"ion module describe -n {name}")
+            case "failed":
+                message = f"the dispatchers of {name} cannot be started: {state.message}"
+                yield fault("modules", message + waits, f"ion module get -n {name}")
+            case "unknown":
+                yield warning(
+                    "modules", f"of the dispatchers of {name} nothing is known: {state.message}", "ion doctor"
+                )
             case _:
                 continue
         fares_well = False
     if fares_well:
         yield fine("modules", f"{many(len(census.modules), 'module')}, none of which is stopped")
+
+
+async def _places(census: Census, ledger: Ledger) -> AsyncIterator[Symptom]:
+    """Jobs that the rules of a module sent where nobody serves it; what else there is of it goes on."""
+    for state in census.modules:
+        if state.standing == "ready" and state.jobs.get(State.WAITING):
+            name = state.registered.module.name
+            async for one in stranded(state.registered, census.dispatchers, ledger, census.now):
+                yield fault("places", one.sentence, f"ion module describe -n {name}")
 
 
 def _waiting(census: Census) -> Iterator[Symptom]:

@@ -14,8 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from ion.dispatcher.claim import LOW_DISK
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import IonError, NotFoundError, UnavailableError, UnsupportedError
 from ion.management.local.census import take_census
 from ion.management.local.complaints import complaints
@@ -44,16 +46,20 @@ async def examine(site: Site) -> AsyncIterator[Symptom]:
     yield await _reach("bus", lambda: _ask_bus(stores, known=ledger.grade is not Grade.FAULT))
     yield await _reach("blobs", lambda: _ask_blobs(stores))
     if ledger.grade is not Grade.FAULT:
-        async for symptom in _alive(stores):
+        async for symptom in _alive(site):
             yield symptom
     for symptom in (*room(site.work, shutil.disk_usage), _retention(site)):
         yield symptom
 
 
-async def _alive(stores: Stores) -> AsyncIterator[Symptom]:
+async def _alive(site: Site) -> AsyncIterator[Symptom]:
+    stores = site.stores
     try:
         yield await _clocks(stores)
         census = await take_census(stores.ledger)
+        if site.control is not None:
+            modules = tuple([await site.control.judged(state) for state in census.modules])
+            census = msgspec.structs.replace(census, modules=modules)
         async for symptom in complaints(census, stores.ledger):
             yield symptom
     except UnavailableError as error:

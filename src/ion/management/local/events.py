@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from ion.errors import InvalidError, NotFoundError, UnavailableError
-from ion.management.events import Raised, RootEvent, RootFile, raise_event, require_hearer
+from ion.management.events import Raised, RootEvent, raise_event, require_hearer
 from ion.management.local.site import Site, within
-from ion.management.verbs.events import EventVerbs, NewEvent
+from ion.management.verbs.events import EventVerbs, Files, NewEvent
 from ion.messaging import codec
 
 log = logging.getLogger(__name__)
@@ -23,13 +23,13 @@ class LocalEvents(EventVerbs):
     def __init__(self, site: Site) -> None:
         self._stores = site.stores
 
-    async def create(self, *, event: NewEvent, files: Sequence[RootFile] = ()) -> Raised:
+    async def create(self, *, event: NewEvent, files: Files = ()) -> Raised:
         if not event.force:
             await require_hearer(event.type, self._stores.ledger)
         root = RootEvent(
             type=event.type,
             data=event.data,
-            files=tuple(files),
+            files=tuple(await files() if callable(files) else files),
             subject=event.subject,
             id=event.id,
             correlation_id=event.correlation_id,

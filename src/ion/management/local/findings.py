@@ -18,6 +18,7 @@ from ion.errors import InvalidError, NotFoundError
 from ion.management.jobs import find_job
 from ion.management.local.ancestors import ancestors
 from ion.management.local.site import Site
+from ion.management.local.waits import why_it_waits
 from ion.management.run import is_gateways, jobs_of
 from ion.management.verbs.findings import Cause, FindingVerbs, Found, InsightRow, KeyValue
 from ion.model.event import FileRef
@@ -61,7 +62,8 @@ class LocalFindings(FindingVerbs):
     async def why(self, *, job: str) -> tuple[Cause, ...]:
         """See `FindingVerbs.why`; a handful of reads by index a link, so it does not grow with the ledger."""
         chain = ancestors(await find_job(self._ledger, job), self._ledger, self._manifest)
-        return tuple([await self._cause(link) async for link in chain])
+        first, *rest = [await self._cause(link) async for link in chain]
+        return (msgspec.structs.replace(first, waits=await why_it_waits(first.job, self._ledger)), *rest)
 
     async def insights(
         self, *, module: str = "", flow: str = "", since: datetime | None = None, until: datetime | None = None

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
+from ion.management.control.control import Control
 from ion.management.local.bus import LocalBus
 from ion.management.local.events import LocalEvents
 from ion.management.local.findings import LocalFindings
@@ -29,8 +30,17 @@ from ion.model.retention import Retention
 class LocalManagement(Management):
     """The verbs on an open store, which whoever made this closes; `actor` is whom changes are by."""
 
-    def __init__(self, stores: Stores, *, actor: str, work: Path | None, retention: Retention, place: str) -> None:
-        site = Site(stores=stores, actor=actor, work=work, retention=retention, place=place)
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        actor: str,
+        work: Path | None,
+        retention: Retention,
+        place: str,
+        control: Control | None = None,
+    ) -> None:
+        site = Site(stores=stores, actor=actor, work=work, retention=retention, place=place, control=control)
         self._jobs, self._letters, self._flows = LocalJobs(site), LocalLetters(site), LocalFlows(site)
         self._events, self._bus = LocalEvents(site), LocalBus(site)
         self._modules, self._findings, self._server = LocalModules(site), LocalFindings(site), LocalServer(site)

@@ -33,7 +33,8 @@ class LocalModules(ModuleVerbs):
     async def get(self, *, name: str) -> ModuleState:
         found = await find_module(self._ledger, name)
         load = await self._ledger.load(found.module.name, COUNTED_MOST)
-        return state_of(found, load, await living(self._ledger))
+        state = state_of(found, load, await living(self._ledger))
+        return state if self._site.control is None else await self._site.control.judged(state)
 
     async def apply(
         self, *, modules: tuple[Module, ...], pipeline: str = "", prune: bool = False, dry: bool = False

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import InvalidError
+from ion.management.control.control import Control
 from ion.management.created import bare_name
 from ion.management.flows import find_flow
 from ion.model.retention import Retention
@@ -20,7 +21,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """An open store and who works on it.
 
     `work` is where attempts run on this host, for the logs of running ones, if any do; `place` names the store in a
-    word or two.
+    word or two. `control` keeps the modules' dispatchers, where management does.
     """
 
     stores: Stores
@@ -28,6 +29,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     work: Path | None
     retention: Retention
     place: str
+    control: Control | None = None
 
     async def flow_id(self, beginning: str) -> str:
         """The whole correlation id; nothing stays nothing. Raises as `find_flow`."""

@@ -1,48 +1,56 @@
 """The page that Prometheus reads: how everything alive stands, and what was counted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from ion import __version__
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import IonError
 from ion.management.local.census import Census, take_census
 from ion.management.metrics.counts import Counts
 from ion.model.job import State
+from ion.ports.ledger import Ledger
 
 _COUNTED = (State.WAITING, State.RUNNING, State.COMMITTED, State.DEAD, State.CANCELLED)
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def page(stores: Stores, counts: Counts) -> bytes:
-    """In Prometheus' text format. While the ledger is away, `ion_ledger_up` is 0 and only what was counted is told."""
-    try:
-        census: Census | None = await take_census(stores.ledger)
-    except IonError:
-        census = None
-    await counts.catch_up(stores.blobs)
+    """In Prometheus' text format; see `families`."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Now(census))
+    registry.register(_Told(await _now(stores.ledger, counts)))
+    await counts.catch_up(stores.blobs)
     return generate_latest(registry) + generate_latest(counts.registry)
 
 
-class _Now(Collector):
-    """One look at the ledger as metrics."""
+async def families(stores: Stores, counts: Counts) -> Sequence[Metric]:
+    """All figures. While the ledger is away, `ion_ledger_up` is 0 and only what was counted is told."""
+    now = await _now(stores.ledger, counts)
+    await counts.catch_up(stores.blobs)
+    return [*now, *counts.registry.collect()]
 
-    def __init__(self, census: Census | None) -> None:
-        self._census = census
+
+class _Told(Collector):
+    def __init__(self, told: Sequence[Metric]) -> None:
+        self._told = told
 
     def collect(self) -> Iterator[Metric]:
-        yield InfoMetricFamily("ion", "This Ion.", {"version": __version__})
-        up = 0.0 if self._census is None else 1.0
-        yield GaugeMetricFamily("ion_ledger_up", "Whether the ledger answers.", up)
-        if self._census is not None:
-            yield from _modules(self._census)
-            yield from _whole(self._census)
+        return iter(self._told)
+
+
+async def _now(ledger: Ledger, counts: Counts) -> Sequence[Metric]:
+    """One look at the ledger as metrics; `counts` gets to know the modules that are there."""
+    info = InfoMetricFamily("ion", "This Ion.", {"version": __version__})
+    try:
+        census = await take_census(ledger)
+    except IonError:
+        return [info, GaugeMetricFamily("ion_ledger_up", "Whether the ledger answers.", 0.0)]
+    counts.know(state.registered.module.name for state in census.modules)
+    up = GaugeMetricFamily("ion_ledger_up", "Whether the ledger answers.", 1.0)
+    return [info, up, *_modules(census), *_whole(census)]
 
 
 def _modules(census: Census) -> Iterator[Metric]:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from ion.errors import InvalidError
 from ion.management.rpc.calls import Call, Calls, Context
 from ion.management.rpc.methods import ENDLESS, PACKAGE, PIECE_MOST, Method, methods
-from ion.management.rpc.upload import receive
+from ion.management.rpc.upload import Upload
 from ion.management.spool import Spool
 from ion.management.verbs import Management
 
@@ -100,8 +100,8 @@ def _upload(method: Method, who: Who, calls: Calls, spool: Spool) -> "Handler":
         async def work(_: Call) -> bytes:
             verb = _verb(method, who(context))
             async with spool.open() as folder:
-                event, files = await receive(requests, folder)
-                return made(await verb(event=event, files=files)).SerializeToString()
+                upload = Upload(requests, folder)
+                return made(await verb(event=await upload.event(), files=upload.files)).SerializeToString()
 
         return await calls.answer(context, work)
 

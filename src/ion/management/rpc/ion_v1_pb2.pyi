@@ -386,7 +386,7 @@ class Piece(_message.Message):
     def __init__(self, content: _Optional[bytes] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "module", "event", "run", "state", "attempt", "hold", "priority", "owner", "scope", "revision", "execution", "devices", "failures", "troubled_at", "failure", "manifest", "cursor", "log", "cancelling", "admitted_at", "started_at", "ended_at", "not_before", "deadline", "history")
+    __slots__ = ("id", "module", "event", "run", "state", "attempt", "hold", "priority", "owner", "scope", "revision", "execution", "devices", "failures", "troubled_at", "failure", "manifest", "cursor", "log", "cancelling", "admitted_at", "started_at", "ended_at", "not_before", "deadline", "history", "route")
     class FailuresEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -420,6 +420,7 @@ class Job(_message.Message):
     NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
     id: str
     module: str
     event: Event
@@ -446,7 +447,8 @@ class Job(_message.Message):
     not_before: _timestamp_pb2.Timestamp
     deadline: _timestamp_pb2.Timestamp
     history: _containers.RepeatedCompositeFieldContainer[JobChange]
-    def __init__(self, id: _Optional[str] = ..., module: _Optional[str] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., run: _Optional[int] = ..., state: _Optional[str] = ..., attempt: _Optional[int] = ..., hold: _Optional[str] = ..., priority: _Optional[int] = ..., owner: _Optional[str] = ..., scope: _Optional[str] = ..., revision: _Optional[str] = ..., execution: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., failures: _Optional[_Mapping[str, int]] = ..., troubled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., manifest: _Optional[_Union[ManifestRef, _Mapping]] = ..., cursor: _Optional[int] = ..., log: _Optional[str] = ..., cancelling: _Optional[bool] = ..., admitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[JobChange, _Mapping]]] = ...) -> None: ...
+    route: str
+    def __init__(self, id: _Optional[str] = ..., module: _Optional[str] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., run: _Optional[int] = ..., state: _Optional[str] = ..., attempt: _Optional[int] = ..., hold: _Optional[str] = ..., priority: _Optional[int] = ..., owner: _Optional[str] = ..., scope: _Optional[str] = ..., revision: _Optional[str] = ..., execution: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., failures: _Optional[_Mapping[str, int]] = ..., troubled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., manifest: _Optional[_Union[ManifestRef, _Mapping]] = ..., cursor: _Optional[int] = ..., log: _Optional[str] = ..., cancelling: _Optional[bool] = ..., admitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[JobChange, _Mapping]]] = ..., route: _Optional[str] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("id", "type", "source", "correlation_id", "parent_id", "time", "subject", "traceparent", "origid", "hops", "files", "data", "dataref")
@@ -679,7 +681,7 @@ class Revision(_message.Message):
     def __init__(self, id: _Optional[str] = ..., module: _Optional[_Union[Module, _Mapping]] = ..., image_digest: _Optional[str] = ...) -> None: ...
 
 class Module(_message.Message):
-    __slots__ = ("name", "pipeline", "on", "emits", "image", "command", "origin", "folder", "workdir", "runtime", "provider", "env", "secrets", "mounts", "network", "resources", "retries", "no_retry_on", "concurrency", "timeout_s", "start_timeout_s", "grace_s", "pause_after", "log_limit", "kubernetes", "azurebatch")
+    __slots__ = ("name", "pipeline", "on", "emits", "image", "command", "origin", "folder", "workdir", "runtime", "provider", "env", "secrets", "mounts", "network", "resources", "retries", "no_retry_on", "concurrency", "timeout_s", "start_timeout_s", "grace_s", "pause_after", "log_limit", "kubernetes", "azurebatch", "route", "priority")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -720,6 +722,8 @@ class Module(_message.Message):
     LOG_LIMIT_FIELD_NUMBER: _ClassVar[int]
     KUBERNETES_FIELD_NUMBER: _ClassVar[int]
     AZUREBATCH_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     pipeline: str
     on: _containers.RepeatedCompositeFieldContainer[Subscription]
@@ -746,7 +750,25 @@ class Module(_message.Message):
     log_limit: int
     kubernetes: str
     azurebatch: str
-    def __init__(self, name: _Optional[str] = ..., pipeline: _Optional[str] = ..., on: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., emits: _Optional[_Iterable[str]] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., origin: _Optional[str] = ..., folder: _Optional[str] = ..., workdir: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., env: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Mapping[str, str]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., network: _Optional[bool] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., retries: _Optional[_Union[Retries, _Mapping]] = ..., no_retry_on: _Optional[_Iterable[int]] = ..., concurrency: _Optional[int] = ..., timeout_s: _Optional[float] = ..., start_timeout_s: _Optional[float] = ..., grace_s: _Optional[float] = ..., pause_after: _Optional[int] = ..., log_limit: _Optional[int] = ..., kubernetes: _Optional[str] = ..., azurebatch: _Optional[str] = ...) -> None: ...
+    route: _containers.RepeatedCompositeFieldContainer[Rule]
+    priority: int
+    def __init__(self, name: _Optional[str] = ..., pipeline: _Optional[str] = ..., on: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., emits: _Optional[_Iterable[str]] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., origin: _Optional[str] = ..., folder: _Optional[str] = ..., workdir: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., env: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Mapping[str, str]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., network: _Optional[bool] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., retries: _Optional[_Union[Retries, _Mapping]] = ..., no_retry_on: _Optional[_Iterable[int]] = ..., concurrency: _Optional[int] = ..., timeout_s: _Optional[float] = ..., start_timeout_s: _Optional[float] = ..., grace_s: _Optional[float] = ..., pause_after: _Optional[int] = ..., log_limit: _Optional[int] = ..., kubernetes: _Optional[str] = ..., azurebatch: _Optional[str] = ..., route: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class Rule(_message.Message):
+    __slots__ = ("filters", "size_least", "size_most", "waited_s", "provider", "priority")
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_LEAST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_MOST_FIELD_NUMBER: _ClassVar[int]
+    WAITED_S_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    filters: str
+    size_least: int
+    size_most: int
+    waited_s: float
+    provider: str
+    priority: int
+    def __init__(self, filters: _Optional[str] = ..., size_least: _Optional[int] = ..., size_most: _Optional[int] = ..., waited_s: _Optional[float] = ..., provider: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Subscription(_message.Message):
     __slots__ = ("type", "filters")
@@ -1086,20 +1108,22 @@ class Found(_message.Message):
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., by: _Optional[str] = ..., what: _Optional[str] = ...) -> None: ...
 
 class Cause(_message.Message):
-    __slots__ = ("job", "image", "image_digest", "command", "inputs", "insights")
+    __slots__ = ("job", "image", "image_digest", "command", "inputs", "insights", "waits")
     JOB_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     INSIGHTS_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
     job: Job
     image: str
     image_digest: str
     command: _containers.RepeatedScalarFieldContainer[str]
     inputs: _containers.RepeatedCompositeFieldContainer[FileRef]
     insights: _containers.RepeatedCompositeFieldContainer[Insight]
-    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., image: _Optional[str] = ..., image_digest: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[FileRef, _Mapping]]] = ..., insights: _Optional[_Iterable[_Union[Insight, _Mapping]]] = ...) -> None: ...
+    waits: str
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., image: _Optional[str] = ..., image_digest: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[FileRef, _Mapping]]] = ..., insights: _Optional[_Iterable[_Union[Insight, _Mapping]]] = ..., waits: _Optional[str] = ...) -> None: ...
 
 class InsightRow(_message.Message):
     __slots__ = ("at", "correlation_id", "event_id", "job", "module", "revision", "subject", "key", "value", "typed")
@@ -1166,7 +1190,7 @@ class Overview(_message.Message):
     def __init__(self, now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., modules: _Optional[_Iterable[_Union[ModuleState, _Mapping]]] = ..., dispatchers: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., open: _Optional[int] = ..., unreleased: _Optional[int] = ..., oldest_unreleased_s: _Optional[float] = ..., dead: _Optional[int] = ...) -> None: ...
 
 class Owner(_message.Message):
-    __slots__ = ("id", "scope", "host", "pid", "beat", "lock", "modules")
+    __slots__ = ("id", "scope", "host", "pid", "beat", "lock", "modules", "places")
     ID_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
@@ -1174,6 +1198,7 @@ class Owner(_message.Message):
     BEAT_FIELD_NUMBER: _ClassVar[int]
     LOCK_FIELD_NUMBER: _ClassVar[int]
     MODULES_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
     id: str
     scope: str
     host: str
@@ -1181,7 +1206,8 @@ class Owner(_message.Message):
     beat: int
     lock: str
     modules: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., scope: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., beat: _Optional[int] = ..., lock: _Optional[str] = ..., modules: _Optional[_Iterable[str]] = ...) -> None: ...
+    places: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., scope: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., beat: _Optional[int] = ..., lock: _Optional[str] = ..., modules: _Optional[_Iterable[str]] = ..., places: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Symptom(_message.Message):
     __slots__ = ("about", "grade", "message", "command")

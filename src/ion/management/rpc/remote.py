@@ -6,7 +6,7 @@ it bounds the wait for the server to say that it heard.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from ion.errors import InvalidError, UnavailableError, UnsupportedError
-from ion.management.events import Raised, RootFile
+from ion.management.events import Raised
 from ion.management.rpc.ion_v1_pb2 import EventsCreateRequest
 from ion.management.rpc.methods import ENDLESS, Answer, Method, groups, methods
 from ion.management.rpc.status import error_of
@@ -33,7 +33,7 @@ from ion.management.verbs import (
     ModuleVerbs,
     ServerVerbs,
 )
-from ion.management.verbs.events import NewEvent
+from ion.management.verbs.events import Files, NewEvent
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -196,8 +196,9 @@ def _stream(method: Method) -> Callable[..., Any]:
 
 
 def _upload(method: Method) -> Callable[..., Any]:
-    async def verb(self: _Group, *, event: NewEvent, files: Sequence[RootFile] = ()) -> Raised:
+    async def verb(self: _Group, *, event: NewEvent, files: Files = ()) -> Raised:
         line = self.line
+        files = await files() if callable(files) else files
         ask: Any = line.channel.stream_unary(method.path, EventsCreateRequest.SerializeToString)
         with line.errors(), _left(ask()) as call:
             await line.within(call.wait_for_connection())

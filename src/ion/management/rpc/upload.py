@@ -22,45 +22,66 @@ FILES_MOST = 10_000
 """Files of one upload: each is a file on disk until the event is raised."""
 
 
-async def receive(requests: AsyncIterator[bytes], folder: Path) -> tuple[NewEvent, Sequence[RootFile]]:
-    """Takes in an upload; the files lie in `folder` then, given up to whoever raises the event.
+class Upload:
+    """One that comes in. Its files are taken in only when they are asked for: once the event may be raised."""
 
-    Raises:
-        InvalidError: it is not in that order. UnavailableError: the disk is full.
-    """
-    event: NewEvent | None = None
-    ended = False
-    files: list[RootFile] = []
-    target: BinaryIO | None = None
-    try:
-        async for raw in requests:
+    def __init__(self, requests: AsyncIterator[bytes], folder: Path) -> None:
+        self._requests, self._folder = requests, folder
+        self._files: list[RootFile] = []
+
+    async def event(self) -> NewEvent:
+        """Its beginning. Raises InvalidError where it has another."""
+        async for raw in self._requests:
             part = _part(raw)
-            match None if ended else part.WhichOneof("part"):
-                case "event" if event is None:
-                    event = codec_of(NewEvent).read(part.event)
-                case "file" if event is not None:
-                    files.append(_named(part.file, files, folder))
-                    if target is not None:
-                        await in_thread(target.close)
-                    target = files[-1].file.open("xb")
-                case "content" if target is not None:
-                    await in_thread(target.write, part.content)
-                case "end" if event is not None:
-                    ended = True
-                case _:
-                    raise InvalidError(
-                        f"the upload is out of order at its part '{part.WhichOneof('part')}': send the event once and "
-                        "first, then for each file its name and its pieces, at last the end"
-                    )
-    except OSError as error:
-        raise full(folder, error) from error
-    finally:
-        if target is not None:
-            target.close()
-    if event is None or not ended:
-        raise InvalidError("the upload broke off: send the event, its files, and at last the end")
-    check_files(files)
-    return event, files
+            if part.WhichOneof("part") != "event":
+                raise _disorder(part)
+            event: NewEvent = codec_of(NewEvent).read(part.event)
+            return event
+        raise _broken_off()
+
+    async def files(self) -> Sequence[RootFile]:
+        """The rest of it; the files lie in the folder then, given up to whoever raises the event.
+
+        Raises:
+            InvalidError: it is not in that order. UnavailableError: the disk is full.
+        """
+        target: BinaryIO | None = None
+        ended = False
+        try:
+            async for raw in self._requests:
+                part = _part(raw)
+                match None if ended else part.WhichOneof("part"):
+                    case "file":
+                        self._files.append(_named(part.file, self._files, self._folder))
+                        if target is not None:
+                            await in_thread(target.close)
+                        target = self._files[-1].file.open("xb")
+                    case "content" if target is not None:
+                        await in_thread(target.write, part.content)
+                    case "end":
+                        ended = True
+                    case _:
+                        raise _disorder(part)
+        except OSError as error:
+            raise full(self._folder, error) from error
+        finally:
+            if target is not None:
+                target.close()
+        if not ended:
+            raise _broken_off()
+        check_files(self._files)
+        return self._files
+
+
+def _disorder(part: EventsCreateRequest) -> InvalidError:
+    return InvalidError(
+        f"the upload is out of order at its part '{part.WhichOneof('part')}': send the event once and first, then for "
+        "each file its name and its pieces, at last the end"
+    )
+
+
+def _broken_off() -> InvalidError:
+    return InvalidError("the upload broke off: send the event, its files, and at last the end")
 
 
 def _part(raw: bytes) -> EventsCreateRequest:

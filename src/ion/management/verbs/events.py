@@ -1,9 +1,9 @@
 """Verbs on events: raising roots, looking at the bus."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -29,9 +29,15 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     force: bool = False
 
 
+Files: TypeAlias = Sequence[RootFile] | Callable[[], Awaitable[Sequence[RootFile]]]
+"""The files of an event, or what brings them: it is asked once the event may be raised, so that nobody's are taken in
+who may not raise it.
+"""
+
+
 class EventVerbs(ABC):
     @abstractmethod
-    async def create(self, *, event: NewEvent, files: Sequence[RootFile] = ()) -> Raised:
+    async def create(self, *, event: NewEvent, files: Files = ()) -> Raised:
         """Raises a root event; when it returns, the event is in the ledger. `files` are read in pieces, never whole.
 
         Raises:

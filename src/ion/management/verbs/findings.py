@@ -27,7 +27,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """One link of the chain that led to a job: the job, the image it ran, what it got and what it found."""
+    """One link of the chain that led to a job: the job, the image it ran, what it got and what it found.
+
+    `waits` says of the job that was asked for why it is not started, in a sentence; empty where it is, or has its turn.
+    """
 
     job: Job
     image: str = ""
@@ -35,6 +38,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     inputs: tuple[FileRef, ...] = ()
     insights: tuple[Insight, ...] = ()
+    waits: str = ""
 
 
 class InsightRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,7 +49,8 @@ class ModuleState(msgspec.Struct, frozen=True, kw_only=True):
     oldest waiting job in seconds (None: none waits), and the dispatchers that serve it.
 
     `standing` is one word: `ready`, `paused` (by a person), `tripped` (its breaker is open), `unserved` (jobs wait and
-    no living dispatcher serves it); `message` is the sentence to it.
+    no living dispatcher serves it); where management keeps its dispatchers also `idle` (none is wanted now),
+    `deploying`, `failed` (they cannot be started) and `unknown`. `message` is the sentence to it.
     """
 
     registered: Registered
