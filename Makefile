@@ -4,15 +4,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 export PIP_ROOT_USER_ACTION := ignore
 
-# What tests run for real beside Python: an engine for containers, a static program to make an image of, a
-# broker, a database, a C compiler.
-SYSTEM := podman runc busybox rabbitmq-server pg_ctlcluster openssl cc
-PACKAGES := podman runc busybox-static rabbitmq-server postgresql openssl gcc libc6-dev
+# What tests run for real beside Python: an engine for containers, a static program to make an image of, a broker, a
+# database, a C compiler, what knows Prometheus' rules; and what a Kubernetes node of one machine is built with and made of.
+NODE := go dpkg-source etcd containerd /usr/lib/cni/bridge iptables conntrack ethtool socat debootstrap kubectl
+NODE_PACKAGES := golang-go dpkg-dev etcd-server containerd containernetworking-plugins iptables conntrack ethtool socat \
+	debootstrap $(shell command -v kubectl >/dev/null || echo kubernetes-client)
+SYSTEM := curl podman runc busybox rabbitmq-server pg_ctlcluster openssl cc promtool $(NODE)
+PACKAGES := curl podman runc busybox-static rabbitmq-server postgresql openssl gcc libc6-dev prometheus $(NODE_PACKAGES)
 
-.PHONY: help demo test check format proto docs bench clean system
+.PHONY: help demo test check format proto docs bench clean system cluster-up cluster-down
 
 help:
 	@echo "make demo    run the media pipeline on three real clips and show what it found"
@@ -22,14 +25,19 @@ help:
 	@echo "make proto   the code that is generated from the .proto files"
 	@echo "make docs    the pages that are made from the code"
 	@echo "make bench   the benchmarks, each beside its floor"
+	@echo "make cluster-up, make cluster-down   a real Kubernetes cluster of one node on this machine"
 
 demo: $(VENV)/.media
 	@echo "» the media pipeline: a link to a video becomes a tree of pictures"
 	@$(BIN)/python examples/media/demo.py
 
 test: check system $(VENV)/.media
+	@$(BIN)/python -m tests.cluster build
 	@echo "» tests"
-	@$(BIN)/pytest -n 2
+	@$(BIN)/python -m tests.cluster status >/dev/null && ran=yes; \
+	$(BIN)/pytest -n 4; code=$$?; \
+	$(BIN)/pytest -n 0 tests/cluster/test_cluster_restarts.py tests/cluster/test_cluster_crashes.py || code=1; \
+	[ -n "$$ran" ] || $(BIN)/python -m tests.cluster down; exit $$code
 
 check: $(VENV)/.dev
 	@echo "» lint, types, layers"
@@ -53,6 +61,13 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.media
 	@echo "» benchmarks; each figure stands beside its floor, measured in the same run"
 	@$(BIN)/python bench/run.py
+
+cluster-up: $(VENV)/.dev system
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: $(VENV)/.dev
+	@echo "» the Kubernetes cluster of this machine ends"
+	@$(BIN)/python -m tests.cluster down
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/media/.ion

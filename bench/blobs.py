@@ -27,7 +27,7 @@ from tests.stores.azurite import Azurite
 from tests.stores.seaweed import Seaweed
 
 LARGE_MIB, SMALL, SMALL_COUNT = 1024, 100_000, 1000
-AT_ONCE, LANES, TURNS = 8, 4, 4
+AT_ONCE, UP, DOWN, TURNS = 8, 4, 6, 6
 Work = Callable[[str, Path], Awaitable[object]]
 
 
@@ -48,7 +48,7 @@ class Bare:
         self._store, self._part = objects_client.made(settings), settings.part_size
 
     async def put_large(self, key: str, file: Path) -> None:
-        await obstore.put_async(self._store, key, file, chunk_size=self._part, max_concurrency=LANES)
+        await obstore.put_async(self._store, key, file, chunk_size=self._part, max_concurrency=UP)
 
     async def get_large(self, key: str, file: Path) -> None:
         size = (await obstore.head_async(self._store, key))["size"]
@@ -61,7 +61,7 @@ class Bare:
                 content = await obstore.get_range_async(self._store, key, start=start, end=end)
                 await asyncio.to_thread(os.pwrite, target, memoryview(content), start)
 
-        await asyncio.gather(*(lane() for _ in range(LANES)))
+        await asyncio.gather(*(lane() for _ in range(DOWN)))
         os.close(target)
 
     async def put_small(self, key: str, file: Path) -> None:

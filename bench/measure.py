@@ -7,18 +7,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from ion.config.load import load_pipeline
 from ion.config.pipeline import Pipeline
-from ion.dispatcher.finish import Progress
-from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
+from ion.dispatcher.finish import Observer, Progress
+from ion.dispatcher.service import Dispatcher, DispatcherSettings
+from ion.dispatcher.stores import Stores
 from ion.management.events import RootEvent, RootFile, raise_events
 from ion.management.registry import apply_modules
 from ion.management.run import until_quiet
 from ion.wiring import open_executors, open_store
+from ion.wiring.telemetry import watching
 
 PROGRAMS = Path(__file__).parent / "programs"
 ION = Path(sys.executable).with_name("ion")
@@ -65,8 +68,10 @@ def median(command: list[str], place: Path) -> float:
 
 
 @asynccontextmanager
-async def served(place: Path, text: str) -> AsyncIterator[tuple[Stores, Pipeline]]:
-    """A pipeline on a store in `place`, dispatched in this process."""
+async def served(
+    place: Path, text: str, observe: Observer = lambda _: None, environ: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[tuple[Stores, Pipeline]]:
+    """A pipeline on a store in `place`, dispatched in this process; `environ` may ask for telemetry."""
     (place / "ion.yaml").write_text(text)
     pipeline = load_pipeline(place / "ion.yaml", environ={})
     store = place / ".ion"
@@ -76,12 +81,14 @@ async def served(place: Path, text: str) -> AsyncIterator[tuple[Stores, Pipeline
         open_executors(store, stores, pipeline.settings, os.environ) as executors,
     ):
         await apply_modules(stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor="bench")
-        async with Dispatcher(stores, executors, settings, observe=_ignore):
-            yield stores, pipeline
+        async with watching(stores, None, environ) as watched:
 
+            def told(progress: Progress) -> None:
+                observe(progress)
+                watched.observe(progress)
 
-def _ignore(_: Progress) -> None:
-    return None
+            async with Dispatcher(stores, executors, settings, observe=told, released=watched.released):
+                yield stores, pipeline
 
 
 async def flow(stores: Stores, roots: Sequence[RootEvent]) -> float:

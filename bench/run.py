@@ -7,7 +7,7 @@ from pathlib import Path
 
 NAMES = (
     *("start", "tiny", "chain", "large", "backlog", "relay", "restart", "memory", "bus", "ledger", "blobs"),
-    "management",
+    *("management", "handler", "kubernetes", "telemetry"),
 )
 
 

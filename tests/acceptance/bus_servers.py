@@ -83,14 +83,8 @@ class Rabbit:
     news = re.compile(r"rabbitmq_link: RabbitMQ at \S+ (is away|works again)")
 
     def __init__(self, folder: Path) -> None:
-        self._broker = opened(folder, CONFIGURATION)
+        self._broker = opened(folder, f"{CONFIGURATION}default_user = ion\ndefault_pass = {SECRET}\n")
         self.section = f"kind: rabbitmq, port: {self._broker.port}, user: ion, password: '${{SECRET_OF_BUS}}'"
-        try:
-            self._broker.control("add_user", "ion", SECRET)
-            self._broker.control("set_permissions", "ion", ".*", ".*", ".*")
-        except BaseException:
-            self.close()
-            raise
 
     def bus(self) -> AbstractAsyncContextManager[Bus]:
         return open_rabbit(self._broker.settings(user="ion", password=SECRET))

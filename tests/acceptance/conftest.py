@@ -7,15 +7,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.waiting import waited
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.audit import Finding, audit
 from ion.management.run import jobs_of
 from ion.model.job import Job
@@ -56,7 +56,7 @@ class Pipeline:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=self.folder,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, "ION_LOG": "text", **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -117,12 +117,9 @@ class Pipeline:
                     continue
         return found
 
-    def until(self, met: Callable[[], bool]) -> None:
+    def until(self, met: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
         """Waits for a condition, for a while."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not met():
-            assert time.monotonic() < deadline, (self.folder / "output").read_text()[-4000:]
-            time.sleep(0.02)
+        assert waited(met, patience_s), (self.folder / "output").read_text()[-4000:]
 
     def put_to_sleep(self, process: "subprocess.Popen[bytes]") -> None:
         """Stops a dispatcher, but not within a write: SQLite's lock is its own until it goes on or dies."""

@@ -23,7 +23,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "claimed": ("ion.adapters.ledger.sqlite", "SqliteLedger.claim", "after"),
     "submitted": ("ion.adapters.executors.local.executor", "LocalExecutor.submit", "after"),
     "prepared": ("ion.handler.handler", "JobHandler.prepare", "after"),
-    "log begun": ("ion.adapters.executors.local.log", "LogSpool.create", "after"),
+    "log begun": ("ion.adapters.executors.log", "LogSpool.create", "after"),
     "started": ("ion.adapters.executors.local.attempt", "start", "after"),
     "ended": ("ion.adapters.executors.local.process", "ProgramRun.finish", "after"),
     # commit

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ion.dispatcher.manifests import load_manifest
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.audit import Severity
 from ion.management.run import jobs_of
 from ion.model.job import State

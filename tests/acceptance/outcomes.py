@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ion.adapters.blobs.filesystem import LINK_FROM
 from ion.dispatcher.manifests import load_manifest
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.audit import Severity
 from ion.model.job import FailureClass, Job, State
 from ion.model.manifest import Manifest

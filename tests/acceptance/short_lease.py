@@ -16,7 +16,7 @@ async def main(store: Path) -> None:
     pipeline = load_pipeline(Path("ion.yaml"), environ=os.environ)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    settings = DispatcherSettings(locks=store / "run", lease_s=1.0, reconcile_s=0.5, stop_grace_s=10.0)
+    settings = DispatcherSettings(locks=store / "run", lease_s=1.0, reconcile_s=0.5, sweep_s=2.0, stop_grace_s=10.0)
     async with (
         open_store(store, pipeline.settings) as stores,
         open_executors(store, stores, pipeline.settings, os.environ) as executors,

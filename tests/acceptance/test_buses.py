@@ -66,6 +66,15 @@ def heard(server: BusServer, count: int) -> list[Event]:
     return on_bus(server, work)
 
 
+def waiting(server: BusServer) -> int:
+    """Deliveries of both modules that are not acknowledged."""
+
+    async def work(bus: Bus) -> int:
+        return sum([await bus.depth(module) for module in ("first", "second")])
+
+    return on_bus(server, work)
+
+
 def write(pipeline: "Pipeline", section: str) -> None:
     pipeline.write(f"""
 ion: 1
@@ -148,9 +157,11 @@ def test_a_dispatcher_hears_the_bus_over_the_death_of_its_server(pipeline: "Pipe
     serve(pipeline, server)
     raise_three(pipeline)
     pipeline.until(lambda: len(pipeline.jobs("second")) == 3)
+    pipeline.until(lambda: waiting(server) == 0)  # an acknowledgement that the death meets is told in other words
     server.kill()
     raise_three(pipeline)
     pipeline.until(lambda: len(pipeline.jobs("first")) == 6)
+    pipeline.until(lambda: bool(server.news.search((pipeline.folder / "output").read_text())))
     server.start()
     on_bus(server, lambda bus: bus.publish([made("go")]))
     pipeline.until(lambda: len(pipeline.jobs("second")) == 7)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from tests.buses.nats_server import NatsServer
 from tests.cli.programs import until
+from tests.ports import free_ports
 from tests.stores.postgres_server import PostgresServer
-from tests.stores.server import ObjectServer, free_ports
+from tests.stores.server import ObjectServer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
 NOT_HERE = ("pip ", "createuser ", "aws ", "rsync ")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.audit import Severity
 from ion.model.job import State
 from ion.model.record import Kind

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.model.job import FailureClass, Job, State
 from ion.model.record import Kind, Record
 from ion.ports.documents import RecordFilter

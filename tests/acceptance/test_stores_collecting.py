@@ -8,7 +8,7 @@ from tests.acceptance.crash import COLLECTING, FORGETTING
 from tests.acceptance.store_servers import Elsewhere
 from tests.acceptance.test_collecting import END, EVERYTHING, INTERMEDIATES, PIPELINE, SPLIT, WORK, faults, left
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.model.job import State
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tests.acceptance.outcomes import (
 )
 
 from ion.dispatcher.relay import CHUNK
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.model.job import Hold, State
 from ion.model.record import Kind
 from ion.ports.documents import RecordFilter

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.buses.rabbit import Broker, free_ports
+from tests.buses.rabbit import Broker
+from tests.ports import free_ports
 
 from ion.adapters.bus import rabbitmq_topology
 from ion.adapters.bus.rabbitmq import RabbitBus, open_rabbit

@@ -17,7 +17,7 @@ from tests.cli.programs import Folder
 
 from ion.cli.main import main
 from ion.dispatcher.relay import Relay
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.events import RootEvent, RootFile, raise_event
 from ion.model.event import Event
 from ion.model.job import Failure, FailureClass, Job, State

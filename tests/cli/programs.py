@@ -13,16 +13,16 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 import httpx
+from tests.waiting import waited
 
 from ion.adapters.executors.local import family
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.run import jobs_of
 from ion.model.job import Job, State
 from ion.ports.ledger import JobFilter
@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 ION = (sys.executable, "-m", "ion.cli.main")
 PATIENCE_S = 30.0
-LOOK_S = 0.02
 
 NO_PORTS = {"ION_MANAGEMENT_PORT": "off", "ION_METRICS_PORT": "off"}
 """An `ion up` of a test takes no port that another one, or an Ion of this host, may have."""
@@ -60,10 +59,7 @@ def raises(event_type: str) -> str:
 
 def until(met: Callable[[], bool]) -> None:
     """Waits for what another process brings about, for a while."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not met():
-        assert time.monotonic() < deadline, "it has not come about"
-        time.sleep(LOOK_S)
+    assert waited(met, PATIENCE_S), "it has not come about"
 
 
 def alive(pid: int) -> bool:

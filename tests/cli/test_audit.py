@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.model.event import Event
 
 if TYPE_CHECKING:

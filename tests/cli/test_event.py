@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.model.ids import is_uuid, new_id
 
 if TYPE_CHECKING:

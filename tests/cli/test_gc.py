@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ion.config.settings import Settings
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.collect import Collector, keep_collecting
 from ion.model.event import Event
 from ion.model.job import State
@@ -16,7 +16,8 @@ from ion.model.module import Module, Subscription
 from ion.model.record import Kind
 from ion.model.retention import Retention
 from ion.ports.documents import RecordFilter
-from ion.wiring import open_store, remembered
+from ion.wiring import open_store
+from ion.wiring.remembered import remembered
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Bench

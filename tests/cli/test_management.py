@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.cli.programs import WAITS, Folder, Program, keeps, shell, until
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import DeniedError
 from ion.management.rpc.remote import open_remote
 from ion.management.verbs import Management
@@ -155,6 +155,27 @@ def test_settings_of_a_pipeline_file_hold(here: Folder) -> None:
     files = {"certfile": f"{folder}/clients/alice.pem", "keyfile": f"{folder}/clients/alice.key"}
     info = ask(port, lambda m: m.server.info(), cacertfile=f"{folder}/ca.pem", **files)
     assert (info.actor, info.role) == ("alice", "viewer")
+
+
+def test_it_collects_what_retention_no_longer_keeps(here: Folder) -> None:
+    """Where dispatchers are started by `ion dispatcher start`, nobody else does."""
+    here.pipeline(DETECT, retention=dict.fromkeys(("intermediates", "results", "failed", "logs"), "1ms"))
+    here.ion("run", "--event", "photo")
+    here.start("management", "start", "--port", "0", "--metrics-port", "off")
+
+    async def states(stores: Stores) -> set[State]:
+        return {job.state for job in (await stores.ledger.query(JobFilter(module="detect"))).jobs}
+
+    until(lambda: here.do(states) == {State.EXPIRED})
+
+
+def test_dispatchers_in_a_cluster_need_stores_that_they_reach(here: Folder) -> None:
+    """A file of this host is none; that is refused before anything is served."""
+    here.pipeline(DETECT, kubernetes={"dispatchers": {"configMap": "ion"}})
+    refused = here.ion("management", "start", "--port", "0", "--metrics-port", "off", code=2)
+    assert refused.said.startswith(
+        "dispatchers in a cluster cannot reach the ledger in files of this host: set `ledger`"
+    )
 
 
 # ---- in ion up --------------------------------------------------------------------------------------------------

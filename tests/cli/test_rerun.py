@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.cli.test_gc import keep
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.model.event import Event
 from ion.model.ids import job_id
 from ion.model.job import Job, State

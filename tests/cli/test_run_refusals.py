@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.cli.programs import Folder, shell
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.events import RootEvent, raise_event
 from ion.model.job import State
 from ion.model.module import Module, Subscription, revise
@@ -118,15 +118,27 @@ def test_a_bad_pipeline_file_is_refused_with_the_line(here: "Folder", looked: Ca
         ),
         ({"resources": {"gpu": 2}}, "module greedy wants 2 gpus, this machine has 1: ask for fewer"),
         (
-            {"provider": "kubernetes"},
-            "module greedy is for the provider 'kubernetes', and this Ion has local: set `provider: local`",
+            {"provider": "azurebatch", "image": "greedy:1"},
+            "module greedy is for Azure Batch, and no account is configured: set `azurebatch: {url: ..., pool: ...}`",
+        ),
+        (
+            {"provider": "kubernetes", "image": "greedy:1"},
+            "module greedy is for Kubernetes, and no cluster is configured: set `kubernetes: {kubeconfig: ...}`",
+        ),
+        (
+            {
+                "image": "greedy:1",
+                "runtime": "process",
+                "route": {"when": {"waited": "1m"}, "provider": "azurebatch"},
+            },
+            "a rule sends jobs to azurebatch: module greedy is for Azure Batch, and no account is configured: set ",
         ),
         (
             {"secrets": {"API_KEY": "vision-key"}},
             "module greedy needs the secret 'vision-key' (as API_KEY): ",
         ),
     ],
-    ids=["cpu", "memory", "gpu", "provider", "secret"],
+    ids=["cpu", "memory", "gpu", "account", "cluster", "route", "secret"],
 )
 def test_a_module_that_cannot_run_here_is_refused(
     here: "Folder", looked: Callable[[], Any], keys: Mapping[str, Any], sentence: str

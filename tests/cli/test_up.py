@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cli.programs import WAITS, Folder, Serving, alive, keeps, raises, shell, until
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.model.job import FailureClass, State
 
 DETECT = {"detect": shell(WAITS, on="photo", retries={"backoff": "1ms"})}

@@ -105,7 +105,7 @@ def test_numbers_flags_and_words_are_typed_by_their_key(module: LoadModule) -> N
 def test_what_is_passed_on_is_typed_as_json(module: LoadModule) -> None:
     """Kubernetes gets numbers and flags; quoted scalars and everything ambiguous stay text."""
     written = "{uid: 1000, f: 0.5, on: true, a: 'true', b: no, c: 012, d: 1e3, e: '7', list: [1, x], none: null}"
-    assert module("command: x", f"kubernetes: {written}").kubernetes == {
+    assert module("command: x", f"kubernetes: {{podTemplate: {written}}}").kubernetes["podTemplate"] == {
         "uid": 1000,
         "f": 0.5,
         "on": True,

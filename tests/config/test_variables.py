@@ -84,8 +84,8 @@ def test_a_variable_is_typed_as_its_field(load: Load, refusal: Refusal) -> None:
 
 def test_keys_are_left_alone(load: Load) -> None:
     """A dollar in a key is a dollar."""
-    text = "ion: 1\nmodules: {a: {command: [x], kubernetes: {'${X}': 1}}}\n"
-    assert load(text).modules[0].kubernetes == {"${X}": 1}
+    text = "ion: 1\nmodules: {a: {command: [x], kubernetes: {podTemplate: {'${X}': 1}}}}\n"
+    assert load(text).modules[0].kubernetes == {"podTemplate": {"${X}": 1}}
 
 
 def test_variables_of_a_profile_that_is_not_chosen_are_not_asked_for(load: Load) -> None:

@@ -16,7 +16,8 @@ from ion.adapters.bus.none import NoBus
 from ion.adapters.documents.postgres import PostgresDocuments
 from ion.adapters.ledger.postgres import PostgresLedger
 from ion.adapters.postgres.database import Postgres
-from ion.dispatcher.service import Stores, this_host
+from ion.dispatcher.ownership import this_host
+from ion.dispatcher.stores import Stores
 from ion.handler import JobHandler
 from ion.management.events import RootEvent, raise_event
 from ion.management.local import LocalManagement
@@ -113,7 +114,12 @@ def test_a_module_that_nobody_serves_is_a_fault(bench: Bench) -> None:
     bench.photo()
     serve(bench, "count")
     found = amiss(bench)["modules"]
-    assert found.message == "jobs of detect wait, and no dispatcher serves it; 1 job waiting"
+    assert found.message.startswith(
+        "jobs of detect wait for the provider local, and no dispatcher there serves it; 1 job waiting, the oldest for "
+    )
+    assert found.message.endswith(
+        ": start a dispatcher there (`ion up`), or change the provider or the rules of its module and apply them"
+    )
     assert (found.grade, found.command) == (Grade.FAULT, "ion module describe -n detect")
 
 

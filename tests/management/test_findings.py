@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cli.conftest import MODULES, Bench
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import InvalidError, NotFoundError
 from ion.management.local.findings import is_like
 from ion.management.verbs import Management

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ion.management.graph import Edge, Graph, Severity
 from ion.management.graph_text import dot, mermaid, tree
-from ion.model.module import Module, Subscription
+from ion.model.module import Module, Rule, Subscription
 
 
 def module(name: str, hears: Sequence[str] = (), emits: Sequence[str] = ()) -> Module:
@@ -128,6 +128,16 @@ def test_the_tree_shows_every_way_from_outside() -> None:
         "      │     └─ text\n"
         "      └─ index"
     )
+
+
+def test_modules_with_rules_or_a_priority_tell_where_they_run() -> None:
+    """In each drawing, behind the name; a module with neither is its name alone."""
+    rule = Rule(waited_s=60.0, provider="kubernetes")
+    routed = Module(name="detect", command=("x",), on=(Subscription(type="photo"),), route=(rule,), priority=2)
+    graph = Graph.of([routed, Module(name="plain", command=("x",), on=(Subscription(type="photo"),))])
+    assert tree(graph) == "photo\n├─ detect [local or kubernetes, priority 2]\n└─ plain"
+    assert "detect #91;local or kubernetes#44; priority 2#93;" in mermaid(graph)
+    assert '"detect [local or kubernetes, priority 2]"' in dot(graph)
 
 
 def test_the_tree_ends_at_cycles_and_shows_what_is_never_started() -> None:

@@ -25,7 +25,7 @@ from ion.adapters.ledger.sqlite import SqliteLedger
 from ion.adapters.mongo.database import MongoDatabase
 from ion.adapters.postgres.database import Postgres
 from ion.adapters.sqlite.database import Database
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from ion.handler import JobHandler
 from ion.management.created import deployed_name

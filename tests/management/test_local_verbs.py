@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ion.dispatcher.relay import Relay
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import ConflictError, ExistsError, InvalidError, NotFoundError, UnavailableError, UnsupportedError
 from ion.management.dead_letters import LetterFilter
 from ion.management.events import RootFile

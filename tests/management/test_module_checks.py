@@ -7,7 +7,7 @@ import pytest
 from ion.config.load import load_pipeline
 from ion.errors import InvalidError
 from ion.management.checks import check_modules, faults, normal, warnings
-from ion.model.module import Module, Mount, Resources, Retries, Subscription
+from ion.model.module import Module, Mount, Resources, Retries, Rule, Subscription
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAN = float("nan")
@@ -46,6 +46,35 @@ def module(name: str = "detect", **fields: object) -> Module:
         ({"image": "file:/bin/true", "provider": "kubernetes"}, "is a file of one host"),
         ({"image": "file:", "command": ()}, "'file:' names no program"),
         ({"image": "a", "provider": "kubernetes", "kubernetes": {"handlerImage": "A"}}, "'A' cannot be an image's"),
+        (
+            {"image": "a", "provider": "kubernetes", "kubernetes": {"podTemplat": {}}},
+            "its kubernetes settings have the unknown key 'podTemplat'; did you mean 'podTemplate'?",
+        ),
+        (
+            {"image": "a", "provider": "kubernetes", "kubernetes": {"tolerations": "x"}},
+            "its kubernetes settings cannot be used: Expected `array`",
+        ),
+        (
+            {"route": (Rule(waited_s=1.0, provider="kubernets"),)},
+            "rule 1 of its route: there is no provider 'kubernets'",
+        ),
+        (
+            {"route": (Rule(waited_s=1.0, provider="kubernetes"),)},
+            "rule 1 of its route sends jobs to kubernetes, which",
+        ),
+        ({"route": (Rule(priority=1),)}, "rule 1 of its route always holds"),
+        ({"route": (Rule(size_least=2, size_most=1, priority=1),)}, "asks for a size that nothing has"),
+        ({"route": (Rule(waited_s=NAN, priority=1),)}, "asks for a time that cannot be waited"),
+        (
+            {"route": (Rule(filters=({"exakt": {"id": "1"}},), priority=1),)},
+            "a filter of rule 1 of its route cannot be",
+        ),
+        ({"route": (Rule(waited_s=1.0, priority=2_000_000),)}, "its priority 2000000 is out of bounds"),
+        (
+            {"image": "a", "route": (Rule(waited_s=1.0, provider="kubernetes"),), "kubernetes": {"podTemplat": {}}},
+            "its kubernetes settings have the unknown key 'podTemplat'",
+        ),
+        ({"priority": -2_000_000}, "its priority -2000000 is out of bounds"),
         ({"env": {"A=B": "1"}}, "'A=B' cannot be a variable's name"),
         ({"env": {"A": "\0"}}, "the variable A holds a NUL"),
         ({"secrets": {"A": ""}}, "the variable A names no secret"),

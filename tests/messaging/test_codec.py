@@ -300,7 +300,7 @@ def test_the_originals_root_comes_from_its_gateway() -> None:
     [
         (b"", "truncated"),
         (b"\xff\xfe", "malformed"),
-        (b'{"specversion":"1.0","id":"\xff"}', "utf-8"),
+        (b'{"specversion":"1.0","id":"\xff"}', "(?i)utf-8"),
         (b"[]", "Expected `object`"),
         (b"{}", "missing required field `specversion`"),
         (b'{"specversion":"1.0"}', "missing required field `id`"),

@@ -177,12 +177,16 @@ def _remove(world: World) -> str:
     return f"{REMOVABLE} {world.do(world.ledger.remove(REMOVABLE, 'person'))}"
 
 
+ROUTES_STAY = 0.7
+
+
 def _apply(world: World) -> str:
     """The removable module as it was, or another revision of one of them."""
     changed = world.dice.choice(world.modules) if REMOVABLE in world.witness.registered else None
     module = next(m for m in world.modules if m.name == REMOVABLE) if changed is None else changed
     env = {"R": str(world.dice.randint(0, 99))} if changed is not None else {}
-    world.apply(msgspec.structs.replace(module, env=env))
+    route = module.route if world.dice.random() < ROUTES_STAY else ()
+    world.apply(msgspec.structs.replace(module, env=env, route=route))
     return f"{module.name} {env}"
 
 

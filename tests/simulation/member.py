@@ -9,12 +9,14 @@ from typing import Any, cast
 import msgspec
 from tests.simulation.blobs import MemoryBlobs
 from tests.simulation.line import Line, Over
+from tests.simulation.pipeline import AWAY, HERE
 from tests.simulation.place import Place, PlaceExecutor
 
 from ion.adapters.documents.sqlite import SqliteDocuments
 from ion.adapters.ledger.sqlite import SqliteLedger
 from ion.adapters.sqlite.database import Database
-from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
+from ion.dispatcher.service import Dispatcher, DispatcherSettings
+from ion.dispatcher.stores import Stores
 from ion.errors import UnavailableError
 from ion.handler import JobHandler
 from ion.ports.blobs import Blobs
@@ -34,12 +36,15 @@ class Phase(StrEnum):
 
 
 class Member:
-    """A dispatcher with its line. It starts at once; `phase` tells how far it is."""
+    """A dispatcher with its line, at a place; it may reach another one beside. It starts at once; `phase` tells how far
+    it is.
+    """
 
     def __init__(
         self,
         line: Line,
         place: Place,
+        away: Place | None,
         *,
         database: Database,
         ledger: SqliteLedger,
@@ -48,9 +53,9 @@ class Member:
         max_hops: int,
         locks: Path,
     ) -> None:
-        self.line, self.place = line, place
+        self.line, self.place, self.away = line, place, away
         self.phase = Phase.STARTING
-        self.executor = PlaceExecutor(place, lambda: self.phase is not Phase.GONE)
+        reached = {HERE: place} if away is None else {HERE: place, AWAY: away}
         stores = Stores(
             ledger=cast("Ledger", Over(ledger, line)),
             documents=cast("Documents", Over(SqliteDocuments(database), line)),
@@ -61,7 +66,10 @@ class Member:
         settings = DispatcherSettings(
             lease_s=LEASE_S, reconcile_s=RECONCILE_S, stop_grace_s=STOP_GRACE_S, max_hops=max_hops, locks=locks
         )
-        executors = {"local": cast("Executor", Over(self.executor, line))}
+        executors = {
+            provider: cast("Executor", Over(PlaceExecutor(one, lambda: self.phase is not Phase.GONE), line))
+            for provider, one in reached.items()
+        }
         self.dispatcher = Dispatcher(stores, executors, settings)
         self._loop = asyncio.get_running_loop()
         ownership = self.dispatcher._ownership

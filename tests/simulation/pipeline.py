@@ -1,14 +1,18 @@
 """The pipeline of a schedule: a small tree of modules, with limits and budgets as the dice would have them."""
 
 import random
+from typing import Any
 
-from ion.model.module import Module, Resources, Retries, Subscription
+from ion.model.module import Module, Resources, Retries, Rule, Subscription
 
 TOPICS = {"a": ("photo", ("face",)), "b": ("photo", ()), "c": ("face", ("leaf",)), "d": ("leaf", ())}
 """What each module hears and raises."""
 REMOVABLE = "c"
 FINAL_EXIT = 3
 GPU_LIKELY = 0.5
+ROUTED = ("a", "c")
+ROUTED_LIKELY = 0.5
+HERE, AWAY = "local", "kubernetes"
 
 
 def modules(dice: random.Random) -> list[Module]:
@@ -37,4 +41,21 @@ def _module(dice: random.Random, name: str) -> Module:
         start_timeout_s=20.0,
         grace_s=1.0,
         pause_after=dice.choice((1, 2, 20)),
+        route=_rules(dice) if name in ROUTED and dice.random() < ROUTED_LIKELY else (),
     )
+
+
+def _rules(dice: random.Random) -> tuple[Rule, ...]:
+    """Some jobs to the cluster by what they are, some by how long they have waited, and some before the rest."""
+    few, most = (ending(dice.sample("0123456789abcdef", number)) for number in (2, 12))
+    rules = [
+        Rule(filters=few, provider=AWAY, priority=dice.choice((0, 3))),
+        Rule(waited_s=dice.choice((0.5, 5.0)), provider=dice.choice(("", AWAY)), priority=2),
+        Rule(filters=most, priority=1),
+    ]
+    return tuple(dice.sample(rules, dice.randint(1, 3)))
+
+
+def ending(digits: list[str]) -> tuple[dict[str, Any]]:
+    """The filter for ids that end so."""
+    return ({"any": [{"suffix": {"id": digit}} for digit in digits]},)

@@ -16,6 +16,8 @@ from ion.model.module import Resources, Revision
 from ion.ports.executor import Assignment, Executor, ExecutorGuarantees, Handle, Phase, Status
 
 RETELL_S = 7.0
+CLUSTER = "cluster"
+"""The scope of what is no host's."""
 DEVICES = ("0", "1")
 
 

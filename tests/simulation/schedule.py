@@ -152,9 +152,11 @@ def _mend(world: World) -> None:
         world.do(world.ledger.control(flow, Control.NONE, "person"))
     world.holds = 0.0
     staying = [member for member in world.living() if member.phase is not Phase.STOPPING]
-    for place in world.places:
+    for place in world.hosts:
         if not any(member.place is place for member in staying) and world.dice.random() < RESTARTED:
             world.start(place)
+    if world.routed and not any(member.away for member in world.living() if member.phase is not Phase.STOPPING):
+        world.start(reaches=True)
 
 
 def _let_through(world: World) -> None:

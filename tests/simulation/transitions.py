@@ -1,8 +1,13 @@
 """What a single change of a job may be: the rules R1 to R5, stated once more and not by the code that keeps them."""
 
+from collections.abc import Iterator
+
+from tests.simulation.pipeline import AWAY, HERE
+from tests.simulation.place import CLUSTER
 from tests.simulation.witness import Change, Known, Witness
 
 from ion.model import ids
+from ion.model.event import Event
 from ion.model.job import Failure, FailureClass, State
 from ion.model.module import Module
 
@@ -70,7 +75,38 @@ def _claimed(witness: Witness, job: Known, change: Change) -> list[str]:
         found.append("it was claimed of a paused module")
     if change.deadline is None or not change.new.owner:
         found.append("R4: it runs without a deadline or an owner")
-    return found
+    return [*found, *_misplaced(witness, job, change)]
+
+
+def _misplaced(witness: Witness, job: Known, change: Change) -> Iterator[str]:
+    """A job begins where a rule of its revision sends it, and is tried again there as long as its module has rules."""
+    place, module = _place(change.new.scope), witness.modules[change.new.revision]
+    if not change.old.revision:
+        if place not in (may := set(_places(module, job.event))):
+            yield f"it began at {place}, its rules say {' or '.join(sorted(may))}"
+    elif place != _place(change.old.scope) and all(
+        one.route for one in witness.modules.values() if one.name == job.module
+    ):
+        yield f"it began at {_place(change.old.scope)} and is tried again at {place}"
+
+
+def _always_routed(witness: Witness, name: str) -> bool:
+    return all(module.route for module in witness.modules.values() if module.name == name)
+
+
+def _place(scope: str) -> str:
+    return AWAY if scope == CLUSTER else HERE
+
+
+def _places(module: Module, event: Event) -> Iterator[str]:
+    """Wherever the event's job may begin, however long it has waited: the rules, read once more."""
+    for rule in module.route:
+        endings = [one["suffix"]["id"] for filters in rule.filters for one in filters["any"]]
+        if not endings or event.id.endswith(tuple(endings)):
+            yield rule.provider or module.provider
+            if not rule.waited_s:
+                return
+    yield module.provider
 
 
 def _committed(job: Known) -> list[str]:
@@ -108,7 +144,7 @@ def _queued_again(witness: Witness, job: Known, change: Change) -> list[str]:
     if len(kinds) > 1:
         found.append(f"R5: one failure was counted as {kinds}")
     if kinds and change.failure is not None:
-        module, count = witness.modules[change.revision], change.new.failures[kinds[0]]
+        module, count = witness.modules[change.new.revision], change.new.failures[kinds[0]]
         if kinds[0] != change.failure.kind or not _within(module, change.failure, count):
             found.append(f"R5: it was tried again after {count} failures of class {kinds[0]}")
     return found
@@ -120,7 +156,7 @@ def _buried(witness: Witness, change: Change) -> list[str]:
         return [f"R5: it died of {failure and failure.kind}, and {kinds} was counted"]
     if failure.kind is FailureClass.INFRASTRUCTURE:
         return [] if change.old.troubled_at is not None else ["R5: the first infrastructure failure killed it"]
-    if _within(witness.modules[change.revision], failure, change.new.failures[failure.kind]):
+    if _within(witness.modules[change.new.revision], failure, change.new.failures[failure.kind]):
         return [f"R5: it died of {failure.kind} with budget left"]
     return []
 

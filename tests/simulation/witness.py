@@ -24,10 +24,10 @@ CREATE TEMP TRIGGER sim_decided AFTER INSERT ON main.manifests BEGIN
 CREATE TEMP TRIGGER sim_changed AFTER UPDATE ON main.jobs BEGIN
   SELECT sim_changed(new.id, json_array(
     json_array(old.state, old.attempt, old.owner, old.execution, old.cursor, old.cancelling, json(old.failures),
-      old.hold, old.troubled_at),
+      old.hold, old.troubled_at, old.revision, old.scope),
     json_array(new.state, new.attempt, new.owner, new.execution, new.cursor, new.cancelling, json(new.failures),
-      new.hold, new.troubled_at),
-    new.revision, new.deadline, json(new.failure))); END;
+      new.hold, new.troubled_at, new.revision, new.scope),
+    new.deadline, json(new.failure))); END;
 CREATE TEMP TRIGGER sim_flow AFTER UPDATE OF control ON main.flows BEGIN SELECT sim_flow(new.id, new.control); END;
 CREATE TEMP TRIGGER sim_registered AFTER INSERT ON main.modules BEGIN SELECT sim_registered(new.name, 1); END;
 CREATE TEMP TRIGGER sim_removed AFTER DELETE ON main.modules BEGIN SELECT sim_registered(old.name, 0); END;
@@ -48,6 +48,8 @@ class Face(msgspec.Struct, frozen=True, array_like=True):
     failures: dict[str, int]
     hold: str
     troubled_at: float | None
+    revision: str
+    scope: str
 
 
 class Change(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +57,6 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
 
     old: Face
     new: Face
-    revision: str
     deadline: float | None
     failure: Failure | None
 

@@ -17,8 +17,8 @@ from tests.simulation.blobs import MemoryBlobs
 from tests.simulation.line import Line
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.member import Member, Phase
-from tests.simulation.pipeline import modules
-from tests.simulation.place import Attempt, Place
+from tests.simulation.pipeline import AWAY, modules
+from tests.simulation.place import CLUSTER, Attempt, Place
 from tests.simulation.transitions import judge
 from tests.simulation.wholes import faults_of
 from tests.simulation.witness import Witness
@@ -67,7 +67,7 @@ class World:
         self.witness.stamps = self._stamp
         self.witness.attach(self.connection)
         self.blobs = MemoryBlobs(self.clock)
-        self.places = [Place("here"), Place("there")]
+        self.places = [Place("here"), Place("there"), Place(CLUSTER)]
         self.max_jobs, self.max_hops = self.dice.choice((4, 1000, 1000)), self.dice.choice((2, 32, 32))
         self.holds = self.dice.choice((0.05, 0.25, 0.5))
         self.ledger = ledger_type(database, max_jobs=self.max_jobs)
@@ -158,15 +158,27 @@ class World:
         rows = {owner for (owner,) in self.connection.execute("SELECT id FROM owners")}
         return [member for member in self.living() if member.id in rows or member.phase is Phase.STARTING]
 
-    def start(self, place: Place | None = None) -> Member:
-        """Another dispatcher, at that place or at any."""
+    @property
+    def hosts(self) -> list[Place]:
+        """Where dispatchers run."""
+        return self.places[:-1]
+
+    @property
+    def routed(self) -> bool:
+        """Whether any rule sends jobs to the cluster."""
+        return any(AWAY in module.providers for module in self.modules)
+
+    def start(self, place: Place | None = None, *, reaches: bool | None = None) -> Member:
+        """Another dispatcher, at that host or at any; it `reaches` the cluster, or as the dice would have it."""
         self.epoch += 1
+        cluster = self.places[-1] if reaches or (reaches is None and self.routed and self.dice.random() < 0.6) else None
         line = Line(f"d{len(self.members)}", self.dice, self.holds)
         asyncio._set_running_loop(self.loop)
         try:
             member = Member(
                 line,
-                place or self.dice.choice(self.places),
+                place or self.dice.choice(self.hosts),
+                cluster,
                 database=self.database,
                 ledger=self._ledger_type(self.database, max_jobs=self.max_jobs),
                 bus=NotingBus(self.database, self.witness.published),

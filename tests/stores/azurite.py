@@ -12,7 +12,8 @@ from email.utils import formatdate
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.stores.server import ObjectServer, Tls, free_ports, lacking
+from tests.ports import free_port
+from tests.stores.server import ObjectServer, Tls, lacking
 
 from ion.adapters.blobs.objects_settings import ObjectsSettings
 
@@ -56,7 +57,7 @@ class Azurite(ObjectServer):
 
     def __init__(self, folder: Path, tls: Tls | None = None) -> None:
         super().__init__(folder)
-        self.port = free_ports(1)[0]
+        self.port = free_port()
         self._tls = tls
         self._program = _installed()
 
@@ -76,8 +77,9 @@ class Azurite(ObjectServer):
 
     def answers(self) -> bool:
         try:
-            urllib.request.urlopen(f"{self._place()}/", timeout=1.0, context=self._trusting)
-        except urllib.error.HTTPError:
+            urllib.request.urlopen(f"{self._place()}/", timeout=1.0, context=self._trusting).close()
+        except urllib.error.HTTPError as error:
+            error.close()
             return True
         except OSError:
             return False

@@ -6,7 +6,6 @@ Where the program cannot be had a test is skipped, and says why; in CI it fails.
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any, Self
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+from tests.ports import free_port
 
 from ion.adapters.mongo.settings import MongoSettings
 
@@ -34,12 +34,6 @@ def program() -> str:
             pytest.fail(missing)
         pytest.skip(missing)
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 class MongoServer:

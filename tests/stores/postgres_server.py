@@ -7,7 +7,6 @@ why; in CI it fails.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.ports import free_port
 
 from ion.adapters.postgres.settings import PostgresSettings
 
@@ -55,7 +55,7 @@ class PostgresServer:
         self._wal = wal
         self.folder = Path(tempfile.mkdtemp(prefix="ion-postgres-", dir=disk))
         self.log = self.folder / "log"
-        self.port = _free_port()
+        self.port = free_port()
         self._as = _other_user(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
         try:
@@ -171,9 +171,3 @@ def _other_user(folder: Path) -> Sequence[str]:
         return ()
     shutil.chown(folder, "nobody", "nogroup")
     return ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--")
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

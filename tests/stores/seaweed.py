@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import obstore
 from obstore.store import S3Store
-from tests.stores.server import ObjectServer, free_ports, lacking
+from tests.ports import free_ports
+from tests.stores.server import ObjectServer, lacking
 
 from ion.adapters.blobs.objects_settings import ObjectsSettings
 
@@ -111,6 +112,7 @@ class Seaweed(ObjectServer):
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=2.0).close()
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code != 409:
                 raise
 

@@ -5,11 +5,9 @@ Where it cannot be had a test is skipped, and says why; in CI it fails.
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -27,15 +25,6 @@ def lacking(why: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(why)
     pytest.skip(why)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody had, all at the same time."""
-    with ExitStack() as stack:
-        taken = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in taken:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in taken]
 
 
 @dataclass(frozen=True, kw_only=True)

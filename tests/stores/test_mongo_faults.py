@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from tests.stores.mongo_server import MongoServer, free_port, mongo_server
+from tests.ports import free_port
+from tests.stores.mongo_server import MongoServer, mongo_server
 
 from ion.adapters.documents.mongo import MongoDocuments
 from ion.adapters.ledger.mongo import MongoLedger

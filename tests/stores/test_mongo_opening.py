@@ -126,6 +126,14 @@ async def test_a_connection_string_that_the_client_refuses_is_told(uri: str) -> 
     assert "hu" not in str(told.value)
 
 
+def test_the_connection_string_of_cosmos_db_is_taken_as_azure_gives_it() -> None:
+    """It names the account between two @ at its end, which is no part of a password."""
+    given = "mongodb://acme:h%2Fu==@acme.mongo.cosmos.azure.com:10255/?ssl=true&retrywrites=false&appName=@acme@"
+    assert MongoSettings(uri=given).place == "acme.mongo.cosmos.azure.com:10255"
+    with pytest.raises(InvalidError, match="must be escaped"):
+        MongoSettings(uri=given.replace("%2F", "/"))
+
+
 def test_secrets_are_not_shown() -> None:
     """Neither by the settings nor by the place that messages name."""
     settings = MongoSettings(uri="mongodb://ion:hush@db.acme:10255/?ssl=true")

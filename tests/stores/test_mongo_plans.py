@@ -22,7 +22,7 @@ from ion.adapters.mongo.schema import FLOWS, JOBS
 from ion.model.job import State
 from ion.model.record import Kind
 from ion.ports.documents import RecordFilter
-from ion.ports.ledger import Bury, Control, GiveBack, JobFilter, Owner
+from ion.ports.ledger import Bury, Control, GiveBack, JobFilter, Move, Owner
 from ion.testing.conformance.documents import record
 from ion.testing.conformance.ledger_keeping import next_run
 from ion.testing.conformance.ledger_stage import claim, failure, manifest, waiting_job
@@ -103,6 +103,10 @@ async def _everything(database: MongoDatabase) -> None:
     await ledger.control("now", Control.NONE, "me")
     one, two, three, four = await ledger.claim(claim(4, delay_most_s=300.0, gpus_each=1, devices=tuple("0123")))
     await ledger.claim(claim(1, module_most=5))
+    (waits,) = await ledger.on_route("detect", "", 10, 300.0)
+    await ledger.reroute([Move(job=waits.id, old="", new="local!0")], "one")
+    assert await ledger.routes("detect", 300.0) == {"local!0"}
+    assert await ledger.claim(claim(1, routes=("local!0", "local!1"), route="local!0"))
     await ledger.retime(one.id, 1, "one", 1.0)
     await ledger.overdue(10)
     await ledger.running("one")

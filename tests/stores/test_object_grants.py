@@ -19,7 +19,7 @@ from tests.stores.server import ObjectServer
 from ion.adapters.blobs.objects import ObjectBlobs
 from ion.adapters.blobs.objects_narrow import NarrowBlobs
 from ion.adapters.blobs.objects_settings import ObjectsSettings
-from ion.adapters.executors.local import failures
+from ion.adapters.executors.ends import of_error
 from ion.errors import ExistsError, InvalidError, NotFoundError, UnavailableError, UnsupportedError
 from ion.model.job import FailureClass
 from ion.ports.blobs import Grant
@@ -228,7 +228,7 @@ async def ends(settings: ObjectsSettings, lasts_s: float, folder: Path) -> None:
                 assert f"credential is over since {grant.ends_at:%Y-%m-%d}" in str(caught.value)
                 assert "another attempt gets its own" in str(caught.value)
                 assert "\n" not in str(caught.value)
-                assert failures.of_error(caught.value).kind is FailureClass.INFRASTRUCTURE
+                assert of_error(caught.value).kind is FailureClass.INFRASTRUCTURE
         thief = client(grant, ring(grant).writes)
         refused(obstore.put, thief, f"{settings.prefix}job/1/x/b", b"", mode="create", use_multipart=False)
         assert [info.path async for info in blobs.list("job/")] == ["job/1/x/a"]

@@ -11,7 +11,7 @@ import pytest
 from tests.stores.server import ObjectServer
 
 from ion.adapters.blobs.objects import ObjectBlobs
-from ion.adapters.executors.local import failures
+from ion.adapters.executors.ends import of_error
 from ion.errors import NotFoundError, UnavailableError
 from ion.handler import JobHandler
 from ion.model import ids
@@ -58,7 +58,7 @@ async def test_a_vanished_input_is_final(blobs: ObjectBlobs, tmp_path: Path) -> 
     """NotFoundError names the blob and the store; the job fails for good."""
     with pytest.raises(NotFoundError) as caught:
         await JobHandler(blobs, host="here").prepare(assignment(), tmp_path / "ion")
-    failure = failures.of_error(caught.value)
+    failure = of_error(caught.value)
     assert failure.kind is FailureClass.CONTRACT
     assert BLOB in failure.message
     assert "there is no such blob" in failure.message
@@ -77,7 +77,7 @@ async def test_an_input_of_another_content_is_trouble_of_the_store(
     await obstore.put_async(blobs._store, blobs._key(BLOB), bytes(wrong))
     with pytest.raises(UnavailableError, match=r"'clip\.mp4' is not what was stored") as caught:
         await JobHandler(blobs, host="here").prepare(assignment(), tmp_path / "ion")
-    failure = failures.of_error(caught.value)
+    failure = of_error(caught.value)
     assert failure.kind is FailureClass.INFRASTRUCTURE
     assert BLOB in failure.message
     assert hashlib.sha256(wrong).hexdigest() in failure.message

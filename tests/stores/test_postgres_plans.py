@@ -20,7 +20,7 @@ from ion.model import ids
 from ion.model.job import FailureClass, Job, State
 from ion.model.record import Kind
 from ion.ports.documents import RecordFilter
-from ion.ports.ledger import Bury, Control, Entry, GiveBack, JobFilter, Owner, Retry
+from ion.ports.ledger import Bury, Control, Entry, GiveBack, JobFilter, Move, Owner, Retry
 from ion.testing.conformance.documents import record
 from ion.testing.conformance.ledger_stage import EPOCH, SetClock, claim, failure, manifest, revision, waiting_job
 
@@ -98,7 +98,8 @@ async def test_no_statement_looks_at_more_as_tables_grow(
     database, clock = filled
     before = server.log.stat().st_size
     ledger = PostgresLedger(database)
-    used = await _admission(ledger) | await _lives(ledger, clock) | await _people(ledger) | await _reading(ledger)
+    used = await _admission(ledger) | await _routing(ledger)
+    used |= await _lives(ledger, clock) | await _people(ledger) | await _reading(ledger)
     used |= await _keeping(ledger)
     used |= await _documents(PostgresDocuments(database))
     with server.log.open() as log:
@@ -125,6 +126,21 @@ async def _admission(ledger: PostgresLedger) -> set[str]:
     await ledger.apply([revision(f"m{n}", "photo") for n in range(7)], "me")
     assert await ledger.admit([waiting_job(flow="flow-5", module="m1") for _ in range(20)])
     return {"INSERT INTO jobs", "INSERT INTO tallies", "INSERT INTO modules"}
+
+
+async def _routing(ledger: PostgresLedger) -> set[str]:
+    """Jobs of one module on many routes, beside a line of thousands on one."""
+    assert await ledger.routes("m6", 300.0) == {""}
+    jobs = await ledger.on_route("m6", "", 500, 300.0)
+    assert len(jobs) == 500
+    moves = [Move(job=job.id, old="", new=f"kubernetes!{n % 20}@12345678") for n, job in enumerate(jobs)]
+    assert await ledger.reroute(moves, "one") == 500
+    routes = await ledger.routes("m6", 300.0)
+    assert len(routes) == 21
+    assert (
+        len(await ledger.claim(claim(30, module="m6", routes=tuple(sorted(routes))[1:3], route="kubernetes!0"))) == 30
+    )
+    return {"unnest(_routes)", "jsonb_to_recordset", "routes_of", "FROM leap"}
 
 
 async def _lives(ledger: PostgresLedger, clock: SetClock) -> set[str]:

@@ -16,7 +16,8 @@ from ion.config.settings import SecretSource, Settings
 from ion.errors import UnavailableError, UnsupportedError
 from ion.model.module import Module, revise
 from ion.model.retention import Retention
-from ion.wiring import find_store, open_executors, open_store, remembered
+from ion.wiring import find_store, open_executors, open_store
+from ion.wiring.remembered import remembered
 
 MEMORY, SQLITE = Backend(kind="memory"), Backend(kind="sqlite")
 NATS = Backend(kind="nats", options=NatsSettings())

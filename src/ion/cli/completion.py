@@ -66,7 +66,8 @@ def modules(context: click.Context, _: click.Parameter, incomplete: str) -> "lis
 
 
 async def _modules(store: Path) -> list[str]:
-    from ion.wiring import is_store, open_store, remembered
+    from ion.wiring import is_store, open_store
+    from ion.wiring.remembered import remembered
 
     if not is_store(store) or remembered(store).ledger.kind != "sqlite":
         return []

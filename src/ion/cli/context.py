@@ -5,6 +5,7 @@ of the 2018 original may. Their values are the parameters of the root context; a
 """
 
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ion.errors import InvalidError, UnavailableError, UnsupportedError
+from ion.errors import InvalidError, NotFoundError, UnavailableError, UnsupportedError
 
 if TYPE_CHECKING:  # heavy: only commands that work on something need them
     from ion.cli.target import Target
+    from ion.config.settings import Settings
     from ion.management.verbs import Management
 
 T = TypeVar("T")
 
 STORE_NAME = ".ion"
+PIPELINE_FILE = Path("ion.yaml")
 
 
 def example(*commands: str) -> str:
@@ -163,14 +166,44 @@ def serving_store(folder: Path) -> Path:
     return Path(os.path.abspath(named or folder / STORE_NAME))  # noqa: PTH100  `..` is taken out, links stay
 
 
-def start_logging() -> None:
-    """Log lines go to standard error, one each: warnings, and with --verbose what is done too."""
-    import logging
+def store_and_settings(file: Path | None, profile: str) -> "tuple[Path, Settings | None]":
+    """For who serves the modules of a registry: the store, and the settings of a pipeline file, if there is any to go
+    by. Without a file it is ion.yaml here, unless a store is named.
 
-    verbose = click.get_current_context().find_root().params.get("verbose")
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    Raises:
+        NotFoundError: there is neither.
+    """
+    from ion.config.load import load_pipeline
+    from ion.wiring import find_store, is_store
+
+    named = click.get_current_context().find_root().params.get("store")
+    if file is None and (profile or not (named or os.environ.get("ION_HOME"))) and PIPELINE_FILE.is_file():
+        file = PIPELINE_FILE
+    if file is not None:
+        pipeline = load_pipeline(file, profile=profile, environ=os.environ, settings_only=True)
+        return find_store(pipeline.folder, named, os.environ) or pipeline.folder / STORE_NAME, pipeline.settings
+    store = find_store(Path.cwd(), named, os.environ)
+    if store is None or not is_store(store):
+        raise NotFoundError("there is no store to serve: name one by --store, or a pipeline file")
+    return store, None
+
+
+def start_logging(*, serves: bool = False) -> None:
+    """Log lines go to standard error, one each: warnings, and with --verbose what is done too.
+
+    They are JSON if ION_LOG says so, or if a command that `serves` has no terminal there: then a collector reads them.
+
+    Raises:
+        InvalidError: ION_LOG says what cannot be.
+    """
+    from ion.messaging.loglines import configure
+
+    said = os.environ.get("ION_LOG", "")
+    if said not in ("", "auto", "json", "text"):
+        raise InvalidError(f"ION_LOG is '{said}': give json, text or auto")
+    auto = serves and not sys.stderr.isatty()
+    verbose = bool(click.get_current_context().find_root().params.get("verbose"))
+    configure(verbose=verbose, as_json=auto if said in ("", "auto") else said == "json")
 
 
 def key_values(pairs: tuple[str, ...]) -> dict[str, str]:

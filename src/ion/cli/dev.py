@@ -11,7 +11,7 @@ from ion.cli.context import example, start_logging
 from ion.cli.output import document, here, plain, remark
 
 if TYPE_CHECKING:  # heavy: only these commands need them
-    from ion.dispatcher.service import Stores
+    from ion.dispatcher.stores import Stores
     from ion.management.development import Step
     from ion.management.development_runs import Run
     from ion.model.event import Event

@@ -3,20 +3,27 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ion.cli.output import remark
 from ion.config.pipeline import Pipeline
-from ion.dispatcher.finish import Observer, Progress
-from ion.dispatcher.service import Dispatcher, Stores
+from ion.config.settings import Settings
+from ion.dispatcher.finish import Progress
+from ion.dispatcher.service import Dispatcher
+from ion.dispatcher.stores import Stores
 from ion.errors import InvalidError, UnavailableError
 from ion.management.registry import apply_modules, lift_breakers
 from ion.model.job import Job
 from ion.model.module import revise
+from ion.ports.executor import Executor
 from ion.wiring import actor, check_module, open_dispatcher, open_executors, open_store
+from ion.wiring.telemetry import watching
+
+if TYPE_CHECKING:
+    from ion.management.metrics.counts import Counts
 
 T = TypeVar("T")
 
@@ -35,6 +42,17 @@ class Interrupts:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._take, number)
+
+    async def wait(self, *beside: asyncio.Task[None]) -> None:
+        """Until somebody asks to stop. Raises what one of the tasks `beside` ends by, none of which ends by itself."""
+        asked = asyncio.create_task(self.asked.wait(), name="signals")
+        try:
+            await asyncio.wait({asked, *beside}, return_when=asyncio.FIRST_COMPLETED)
+            for task in beside:
+                if task.done():
+                    task.result()
+        finally:
+            asked.cancel()
 
     def _take(self, number: signal.Signals) -> None:
         if not self.number:
@@ -98,7 +116,7 @@ async def hosting(
     grace_s: float,
     strict: bool,
     final: Callable[[Job], bool] = lambda _: False,
-    count: Observer = lambda _: None,
+    counts: "Counts | None" = None,
 ) -> AsyncIterator[Host]:
     """Opens a store, registers the pipeline's modules and dispatches until the context is left.
 
@@ -108,7 +126,7 @@ async def hosting(
         grace_s: How long running jobs may take to end when the context is left.
         strict: Refuse a module that cannot run now, instead of holding it until it can.
         final: For which jobs a module's own failure is not tried again.
-        count: Is told of each step of an attempt as well.
+        counts: Counts what happens here as well.
 
     Raises:
         UnsupportedError: a module can never run here.
@@ -116,30 +134,51 @@ async def hosting(
     """
     _check(pipeline, store, strict=strict)
     interrupts = Interrupts()
-    steps: asyncio.Queue[Progress] = asyncio.Queue()
-
-    def observe(step: Progress) -> None:
-        steps.put_nowait(step)
-        count(step)
-
     async with (
         open_store(store, pipeline.settings) as stores,
         open_executors(store, stores, pipeline.settings, os.environ) as executors,
     ):
-        changed = await apply_modules(
-            stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor=actor()
+        await _register(pipeline, stores)
+        opened = dispatching(
+            store, stores, executors, pipeline.settings, interrupts, counts=counts, final=final, stop_grace_s=grace_s
         )
-        if changed:
-            from ion.management.access.record import keep_applied
+        async with opened as host:
+            yield host
 
-            await keep_applied(changed, actor(), stores.ledger)
-        await lift_breakers(stores.ledger, [module.name for module in pipeline.modules], actor())
-        opened = open_dispatcher(
-            store, stores, executors, pipeline.settings, observe=observe, final=final, stop_grace_s=grace_s
-        )
+
+@asynccontextmanager
+async def dispatching(
+    store: Path,
+    stores: Stores,
+    executors: Mapping[str, Executor],
+    settings: Settings,
+    interrupts: Interrupts,
+    *,
+    counts: "Counts | None",
+    **more: Any,
+) -> AsyncIterator[Host]:
+    """Dispatches on what is open until the context is left; `counts` counts it, `more` is as for `open_dispatcher`."""
+    steps: asyncio.Queue[Progress] = asyncio.Queue()
+
+    async with watching(stores, counts, os.environ) as watched:
+
+        def observe(step: Progress) -> None:
+            steps.put_nowait(step)
+            watched.observe(step)
+
+        opened = open_dispatcher(store, stores, executors, settings, observe=observe, released=watched.released, **more)
         async with opened as dispatcher:
             interrupts.hurry = dispatcher.hurry
             yield Host(stores, dispatcher, steps, interrupts)
+
+
+async def _register(pipeline: Pipeline, stores: Stores) -> None:
+    changed = await apply_modules(stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor=actor())
+    if changed:
+        from ion.management.access.record import keep_applied
+
+        await keep_applied(changed, actor(), stores.ledger)
+    await lift_breakers(stores.ledger, [module.name for module in pipeline.modules], actor())
 
 
 def _check(pipeline: Pipeline, store: Path, *, strict: bool) -> None:

@@ -50,6 +50,12 @@ def standing(job: Job) -> str:
     return f"{job.state} (held: {job.hold})" if job.hold else job.state.value
 
 
+def place(job: Job) -> str:
+    """The provider that the rules of its module have chosen for it, and its priority there."""
+    provider, _, priority = job.route.partition("@")[0].partition("!")
+    return f"{provider}, priority {priority}" if priority not in ("", "0") else provider
+
+
 def took(job: Job) -> str:
     """How long the last attempt ran, once the job has ended."""
     seconds = None if job.state in (State.WAITING, State.RUNNING) else seconds_between(job.started_at, job.ended_at)
@@ -91,6 +97,8 @@ async def show_job(details: JobDetails, jobs: JobVerbs) -> None:
             ("parent", plain(event.parent_id)),
             ("admitted", moment(job.admitted_at)),
             ("ran", f"{moment(job.started_at)}, {took(job)}" if job.started_at else ""),
+            ("runs at", place(job)),
+            ("priority", f"{job.priority}" if job.priority else ""),
             ("due", moment(job.not_before) if job.not_before else ""),
         ]
     )

@@ -13,6 +13,7 @@ Both with one sentence. Any other exception is a fault of Ion's and keeps its tr
 
 import importlib
 import io
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,10 @@ COMMANDS = {
     "context": ("ion.cli.contexts:context", "List and choose the Ions that you work on, by name."),
     "completion": ("ion.cli.completion:completion", "Print the script that lets a shell complete commands."),
     "management": ("ion.cli.management:management", "Serve the management API; show who changed what."),
+    "dispatcher": ("ion.cli.dispatcher:dispatcher", "Serve the modules that are registered."),
+    "gateway": ("ion.cli.gateway:gateway", "Serve the front API by itself."),
     "certs": ("ion.cli.certs:certs", "Make certificates for the management API, and take them back."),
+    "handler": ("ion.cli.handler:handler", "Prepare and commit around a module, in a pod of its own."),
     "schema": ("ion.cli.schema:schema", "Write the JSON schema of ion.yaml, for editors."),
     "version": ("ion.cli.main:version", "Print the version."),
 }
@@ -152,5 +156,25 @@ def version() -> None:
     click.echo(f"ion {__version__}")
 
 
+def program(*arguments: str) -> None:
+    """The process `ion`: `main`, and the end.
+
+    The threads of obstore may be about to call Python when the interpreter is taken down, which aborts the process
+    though its work is done. Where it was loaded, the process ends without that.
+    """
+    try:
+        main(args=arguments or None)
+    except SystemExit as end:
+        if "obstore" not in sys.modules or isinstance(end.code, str):
+            raise
+        code = end.code or 0
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:  # whoever read it is gone; Python itself says so with this code
+                code = code or 120
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from ion.cli.context import STORE_NAME, example, manage, start_logging
+from ion.cli.context import example, manage, start_logging, store_and_settings
 from ion.cli.extras import need_management
 from ion.cli.hosting import Interrupts
 from ion.cli.output import array, here, moment, plain, remark, table
 from ion.cli.serving import PACKAGES, Api, port_or_off, with_ports
 from ion.cli.when import when
-from ion.config.load import load_pipeline
 from ion.config.settings import Served, Settings
-from ion.errors import NotFoundError
 
 if TYPE_CHECKING:
     from ion.management.verbs import Management
     from ion.ports.ledger import Entry
 
-PIPELINE_FILE = Path("ion.yaml")
 TRAIL = ("WHEN", "WHO", "ROLE", "FROM", "VERB", "OUTCOME", "ABOUT")
 
 
@@ -49,12 +46,14 @@ def start(*, file: Path | None, profile: str, host: str, port: int | None, metri
 
     FILE is a pipeline file, whose settings hold; without one it is ion.yaml here, unless a store is named. With
     --certfile, --keyfile and --cacertfile it asks clients for a certificate of that CA. Running calls have ten seconds
-    to end when it is stopped. `ion up` serves the same API by itself.
+    to end when it is stopped. `ion up` serves the same API by itself. What retention no longer keeps it collects once
+    an hour. Where the file says `kubernetes: {dispatchers: ...}` it keeps a Deployment of dispatchers for every module
+    of the cluster.
     """
     need_management(*PACKAGES)
-    start_logging()
+    start_logging(serves=True)
     chosen = click.get_current_context().find_root().params
-    store, settings = _what(file, profile, chosen.get("store"))
+    store, settings = store_and_settings(file, profile)
     served = _told(settings.management if settings else Served(), host, chosen)
     served = with_ports(served, served.port if port is None else port, metrics_port)
     if served.port is None:
@@ -87,21 +86,6 @@ def _line(entry: "Entry") -> tuple[str, ...]:
     return moment(entry.at), *map(plain, said)
 
 
-def _what(file: Path | None, profile: str, named: Path | None) -> tuple[Path, Settings | None]:
-    """The store, and the settings of a pipeline file, if there is any to go by."""
-    from ion.wiring import find_store, is_store
-
-    if file is None and (profile or not (named or os.environ.get("ION_HOME"))) and PIPELINE_FILE.is_file():
-        file = PIPELINE_FILE
-    if file is not None:
-        pipeline = load_pipeline(file, profile=profile, environ=os.environ)
-        return find_store(pipeline.folder, named, os.environ) or pipeline.folder / STORE_NAME, pipeline.settings
-    store = find_store(Path.cwd(), named, os.environ)
-    if store is None or not is_store(store):
-        raise NotFoundError("there is no store to serve: name one by --store, or a pipeline file")
-    return store, None
-
-
 def _told(served: Served, host: str, chosen: dict[str, Path | None]) -> Served:
     """The settings with what was said on the command line."""
     names = {"certificate": "certfile", "key": "keyfile", "ca": "cacertfile"}
@@ -110,12 +94,24 @@ def _told(served: Served, host: str, chosen: dict[str, Path | None]) -> Served:
 
 
 async def _serve(store: Path, settings: Settings | None, served: Served) -> None:
-    from ion.wiring import open_store, remembered
+    from ion.management.collect import collecting
+    from ion.wiring import open_store
+    from ion.wiring.control import controlled
+    from ion.wiring.remembered import remembered
+    from ion.wiring.telemetry import watching
 
-    retention = (settings or remembered(store)).retention
-    api = Api(served, store, retention, tell=click.echo, asked=frozenset({"port", "metrics_port"}))
+    known = settings or remembered(store)
+    api = Api(served, store, known.retention, tell=click.echo, asked=frozenset({"port", "metrics_port"}))
     interrupts = Interrupts()
     remark(f"store: {here(str(store))}")
-    async with open_store(store, settings) as stores, api.serving(stores):
-        await interrupts.asked.wait()
+    async with (
+        open_store(store, settings) as stores,
+        watching(stores, api.counts, os.environ) as watched,
+        controlled(store, stores, known, watched) as kept,
+        api.serving(stores, kept.control),
+        collecting(stores, known.retention) as beside,
+    ):
+        if kept.task is not None:
+            remark("dispatchers: kept in the cluster, for modules whose provider is kubernetes")
+        await interrupts.wait(*([kept.task] if kept.task else []), *beside)
         remark("stopping")

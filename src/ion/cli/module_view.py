@@ -7,6 +7,7 @@ from ion.cli.output import moment, plain
 from ion.management.created import deployed_name
 from ion.management.report_text import duration, size
 from ion.management.verbs.modules import Applied, Change, Difference, Fate, ModuleState
+from ion.messaging.rules import aim, condition
 from ion.model.module import Module, Revision
 from ion.ports.ledger import Past, Registered
 
@@ -75,6 +76,11 @@ def configured(revision: Revision) -> Iterator[tuple[str, str]]:
     module = revision.module
     yield "revision", revision.id
     yield "provider", module.provider
+    yield from (
+        (f"rule {number}", plain(f"{aim(rule, module)} if {condition(rule)}"))
+        for number, rule in enumerate(module.route, 1)
+    )
+    yield "priority", f"{module.priority}" if module.priority else ""
     yield "image", plain(module.image)
     yield "command", plain(" ".join(module.command))
     yield "hears", ", ".join(dict.fromkeys(one.type for one in module.on))

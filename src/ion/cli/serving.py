@@ -1,5 +1,6 @@
 """The management API and the page for Prometheus, for `ion up` and `ion management start`."""
 
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -14,8 +15,8 @@ from ion.errors import InvalidError, UnavailableError
 from ion.model.retention import Retention
 
 if TYPE_CHECKING:  # heavy, and an extra
-    from ion.dispatcher.finish import Progress
-    from ion.dispatcher.service import Stores
+    from ion.dispatcher.stores import Stores
+    from ion.management.control.control import Control
     from ion.management.metrics.counts import Counts
 
 PACKAGES = ("grpc", "grpc_health", "grpc_reflection", "cryptography", "prometheus_client")
@@ -60,12 +61,8 @@ class Api:
         from ion.management.metrics import counts
         from ion.wiring.api import safety
 
-        self._safety, self.counts = safety(served), counts.Counts()
-
-    def observe(self, progress: "Progress") -> None:
-        """Counts a step of an attempt."""
-        if self.counts is not None:
-            self.counts.observe(progress)
+        self._safety = safety(served) if served.port is not None else None
+        self.counts = counts.Counts()
 
     def check_ports(self) -> None:
         """Raises UnavailableError if a port that was asked for is taken now: before anything is opened."""
@@ -78,16 +75,16 @@ class Api:
                     pass
 
     @asynccontextmanager
-    async def serving(self, stores: "Stores") -> AsyncGenerator[None]:
-        """Serves while the context is open."""
+    async def serving(self, stores: "Stores", control: "Control | None" = None) -> AsyncGenerator[None]:
+        """Serves while the context is open. `control`: who keeps the modules' dispatchers, if management does."""
         async with AsyncExitStack() as stack:
             if not self._wanted:
                 pass
             elif not self._here:
                 self._tell("management API: not served; it needs packages that are not here: ion-events[management]")
             else:
-                await self._try(stack, "management API", "port", partial(self._serve_api, stores))
-                await self._try(stack, "metrics", "metrics_port", partial(self._serve_metrics, stores))
+                await self._try(stack, "management API", "port", partial(self._serve_api, stores, control))
+                await self._try(stack, "metrics", "metrics_port", partial(self._serve_metrics, stores, control))
             yield
 
     async def _try(
@@ -103,31 +100,37 @@ class Api:
                 raise
             self._tell(f"{what}: not served: {error}")
 
-    async def _serve_api(self, stores: "Stores", stack: AsyncExitStack, port: int) -> str:
+    async def _serve_api(self, stores: "Stores", control: "Control | None", stack: AsyncExitStack, port: int) -> str:
         from ion.management.metrics.requests import CountingRequests
         from ion.wiring.api import serving_api
 
         assert self.counts is not None
+        assert self._safety is not None
         opened = serving_api(
             stores,
             self._safety,
             port=port,
             store=self._store,
             retention=self._retention,
+            control=control,
             interceptors=(CountingRequests(self.counts),),
         )
         bound = await stack.enter_async_context(opened)
         how = "TLS" if self._safety.material else "without TLS, for this user of this host only"
         return f"{self._safety.host}:{bound} ({how})"
 
-    async def _serve_metrics(self, stores: "Stores", stack: AsyncExitStack, port: int) -> str:
-        from ion.config.addresses import LOOPBACK
+    async def _serve_metrics(
+        self, stores: "Stores", control: "Control | None", stack: AsyncExitStack, port: int
+    ) -> str:
+        from ion.config.addresses import EVERYWHERE, LOOPBACK
         from ion.gateway.metrics import metrics_app
         from ion.gateway.serve import bound, serving
         from ion.management.metrics.page import CONTENT_TYPE, page
 
         assert self.counts is not None
-        host = self._served.host or LOOPBACK
+        in_pod = "KUBERNETES_SERVICE_HOST" in os.environ  # who looks comes from outside of it; nothing on it is secret
+        host = self._served.host or (EVERYWHERE if in_pod else LOOPBACK)
         listening = stack.enter_context(bound(host, port, _WHO["metrics_port"], "management.metrics_port"))
-        app = metrics_app(partial(page, stores, self.counts), CONTENT_TYPE)
+        figures, open_jobs = partial(page, stores, self.counts), control.open_jobs if control else None
+        app = metrics_app(figures, CONTENT_TYPE, stores.ledger.waiting, open_jobs)
         return f"http://{host}:{await stack.enter_async_context(serving(app, listening))}/metrics"

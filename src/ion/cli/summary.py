@@ -9,7 +9,7 @@ import click
 
 from ion.cli.output import here, plain, short, table
 from ion.cli.target import choose
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import IonError
 from ion.management.report_text import size
 from ion.management.run import Result, outputs

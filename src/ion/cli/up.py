@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import click
 import msgspec
 
 from ion.cli.context import example, serving_store, start_logging
-from ion.cli.hosting import STOP_GRACE_S, Host, hosting
+from ion.cli.hosting import STOP_GRACE_S, hosting
 from ion.cli.live import PlainLines
 from ion.cli.output import here, remark
 from ion.cli.roots import warn
@@ -19,7 +17,7 @@ from ion.cli.show import Show
 from ion.config.load import load_pipeline
 from ion.config.pipeline import Pipeline
 from ion.config.settings import Front
-from ion.management.collect import Collector, keep_collecting
+from ion.management.collect import collecting
 from ion.management.graph import Graph
 
 
@@ -47,7 +45,7 @@ def up(
     What is not done then goes on with the next `ion up` or `ion run`. If the port of the management API or of the
     metrics is taken and was not asked for here, it does without.
     """
-    start_logging()
+    start_logging(serves=True)
     pipeline = load_pipeline(file, profile=profile, environ=os.environ)
     store = serving_store(pipeline.folder)
     warn(Graph.of(pipeline.modules))
@@ -74,29 +72,14 @@ async def _serve(pipeline: Pipeline, store: Path, front: Front, api: Api, grace_
     remark(f"store: {here(str(store))}")
     # The port comes first: if it is taken, nothing of the store has been changed.
     with bound(name, front.port) as listening:
-        opened = hosting(store, pipeline, grace_s=grace_s, strict=False, count=api.observe)
+        opened = hosting(store, pipeline, grace_s=grace_s, strict=False, counts=api.counts)
         async with opened as host, api.serving(host.stores):
             app = front_api(ledger=host.stores.ledger, blobs=host.stores.blobs, settings=front, spool=store / "spool")
             async with Show(host, PlainLines({module.name: module for module in pipeline.modules})) as show:
                 async with serving(app, listening) as port:
                     click.echo(f"front API: http://{name}:{port}/")
-                    async with _collecting(pipeline, host) as collecting:
-                        await host.until(asyncio.Event().wait(), *show.tasks, *collecting)
+                    async with collecting(host.stores, pipeline.settings.retention) as beside:
+                        await host.until(asyncio.Event().wait(), *show.tasks, *beside)
                 remark(f"stopping: running jobs have {grace_s:g} s to end; once more gives them up now")
                 await host.stop()
                 await show.finish(())
-
-
-@asynccontextmanager
-async def _collecting(pipeline: Pipeline, host: Host) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
-    """What `ion gc` does, once an hour in a task beside, if the pipeline keeps anything for a time only."""
-    retention = pipeline.settings.retention
-    if not retention.takes:
-        yield ()
-        return
-    task = asyncio.create_task(keep_collecting(Collector(host.stores, retention)), name="collect")
-    try:
-        yield (task,)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -40,6 +40,7 @@ def _show(cause: Cause, after: Cause | None) -> None:
     command = shlex.join(cause.command)
     facts = [
         ("state", "" if job.state == "released" else standing(job)),
+        ("waits", plain(cause.waits)),
         ("failure", fault(job.failure)),
         ("image", _image(cause)),
         ("command", plain(command, 200)),

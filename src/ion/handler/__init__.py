@@ -12,6 +12,18 @@ short can be made again, with the same workspace and the same result.
 beside the directory, in `NAME.inputs.json`, which a module in a container cannot see.
 """
 
-from ion.handler.handler import JobHandler
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ion.handler.handler import JobHandler
 
 __all__ = ["JobHandler"]
+
+
+def __getattr__(name: str) -> object:
+    """All of it is imported when it is used: a process that prepares does not wait for what commits."""
+    if name == "JobHandler":
+        from ion.handler.handler import JobHandler
+
+        return JobHandler
+    raise AttributeError(name)

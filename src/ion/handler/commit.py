@@ -39,8 +39,13 @@ async def commit(
     log: Path | None,
     usage: Usage,
     started_at_s: float,
+    reads: bool = True,
 ) -> ManifestRef:
-    """See `ion.handler.JobHandler`."""
+    """See `ion.handler.JobHandler`.
+
+    Without `reads` nothing is read back: of a manifest that an earlier try stored, which has times of its own, only the
+    path and the execution are right then.
+    """
     with disk_faults(workspace.directory):
         results = await examine(assignment, workspace)
         storing = _Storing(blobs, assignment, workspace)
@@ -56,7 +61,7 @@ async def commit(
         log=kept_log,
         usage=usage,
     )
-    return await _finish(blobs, manifest)
+    return await _finish(blobs, manifest, reads=reads)
 
 
 class _Storing:
@@ -141,7 +146,7 @@ def _manifest(assignment: Assignment, execution: str, started_at: datetime, host
     )
 
 
-async def _finish(blobs: Blobs, manifest: Manifest) -> ManifestRef:
+async def _finish(blobs: Blobs, manifest: Manifest, *, reads: bool) -> ManifestRef:
     """Writes the manifest, or finds the one that an earlier try wrote."""
     raw = manifests.encode(manifest)
     if len(raw) > TOTAL_MOST:
@@ -153,5 +158,5 @@ async def _finish(blobs: Blobs, manifest: Manifest) -> ManifestRef:
     try:
         await blobs.put_bytes(ref.blob, raw)
     except ExistsError:
-        return await manifests.stored(blobs, ref.blob)
+        return await manifests.stored(blobs, ref.blob) if reads else ref
     return ref

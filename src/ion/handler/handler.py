@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ion.errors import ExistsError
+from ion.handler import logs
 from ion.handler.commit import commit
 from ion.handler.manifests import find
 from ion.handler.prepare import prepare
@@ -66,3 +67,6 @@ class JobHandler:
     async def find_manifest(self, job: str, attempt: int) -> ManifestRef | None:
         """See the port. Where several executions wrote one, the oldest is it, for whoever asks."""
         return await find(self._blobs, job, attempt)
+
+    async def find_log(self, job: str, attempt: int) -> str:
+        return await logs.find(self._blobs, job, attempt)

@@ -14,6 +14,7 @@ from ion.handler.parallel import each
 from ion.handler.paths import shown
 from ion.handler.reading import sha256
 from ion.messaging.spilled import restored
+from ion.messaging.variables import contract_variables
 from ion.model.event import Event, FileRef
 from ion.ports.blobs import Blobs
 from ion.ports.executor import Assignment, Workspace
@@ -31,7 +32,7 @@ async def prepare(
     return Workspace(
         execution=execution,
         directory=directory,
-        environment=workspace.environment(assignment, sees or os.fspath(directory)),
+        environment=contract_variables(assignment, sees or os.fspath(directory)),
         linked=linked,
         prepared_at_s=time.time(),
     )

@@ -1,4 +1,4 @@
-"""The directory that a module sees: its layout, its modes and the variables that name it.
+"""The directory that a module sees: its layout and its modes.
 
 `out/` may be written to by any user, for a container runs as whoever its image says; what keeps others out is the
 folder above, which is the executor's. `in/` is readable by all.
@@ -6,17 +6,16 @@ folder above, which is the executor's. `in/` is readable by all.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from ion.errors import ExistsError, UnavailableError
-from ion.messaging import codec, trace
+from ion.messaging import codec
 from ion.model.event import Event
 from ion.model.record import key_values
-from ion.ports.executor import Assignment
 
 IN_DATA = "in/data"
 OUT_DATA = "out/data"
@@ -89,23 +88,6 @@ def _as_made(file: str) -> bool:
     """Whether nobody did anything to a document but write to it."""
     info = os.lstat(file)
     return info.st_mode == stat.S_IFREG | 0o644 and info.st_nlink == 1 and info.st_uid == os.geteuid()
-
-
-def environment(assignment: Assignment, sees: str) -> Mapping[str, str]:
-    """The variables of the module contract. `sees` is the directory as the module knows it."""
-    job, event = assignment.job, assignment.job.event
-    return {
-        "ION_DIR": sees,
-        "HANDLER_BASE_DIR": sees,
-        "ION_EVENT_ID": event.id,
-        "ION_CORRELATION_ID": event.correlation_id,
-        "ION_PARENT_EVENT_ID": event.parent_id,
-        "ION_MODULE": assignment.revision.module.name,
-        "ION_ATTEMPT": str(job.attempt),
-        "TRACEPARENT": trace.child(event.traceparent, job.id),
-        "SHARED_SECRET": os.urandom(16).hex(),  # modules of the original read these two; nothing listens any more
-        "HANDLER_PORT": "0",
-    }
 
 
 @contextmanager

@@ -69,7 +69,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after commit, before that the last one known. `failures` counts failed attempts by class since the job was last
     queued by hand; `troubled_at` is when its present streak of infrastructure failures began. `not_before` and
     `deadline` are by the ledger's clock. `cursor` is how many of the manifest's events have been relayed. `devices` are
-    the gpu devices of the running attempt. `log` is the blob path of the last attempt's log.
+    the gpu devices of the running attempt. `log` is the blob path of the last attempt's log. `route` says where it is
+    to run if its module has rules for that; see `ion.dispatcher.routing`.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revision: str = ""
     execution: str = ""
     devices: tuple[str, ...] = ()
+    route: str = ""
     failures: dict[FailureClass, int] = {}
     troubled_at: datetime | None = None
     failure: Failure | None = None

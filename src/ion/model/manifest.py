@@ -1,11 +1,16 @@
 """What an attempt produced: the document that commit writes last, and from which everything after is a replay."""
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ion.model.event import Event, FileRef
+
+_PIECES = "log"
+_PIECE = re.compile(rf"[^/]+/[0-9]+/([^/]+)/{_PIECES}/([0-9]+)-([0-9]+)")
 
 INLINE_LIMIT = 32 * 1024
 """A manifest of at most so many bytes is kept in the job's row as well (R3)."""
@@ -89,3 +94,42 @@ def attempt_prefix(job: str, attempt: int) -> str:
 def log_path(job: str, attempt: int, execution: str) -> str:
     """Where an execution's whole log lies."""
     return f"{execution_prefix(job, attempt, execution)}log.txt"
+
+
+def piece_path(job: str, attempt: int, execution: str, first: int, last: int) -> str:
+    """Where a piece of a growing log lies: its bytes from `first` until before `last`. It goes once the log is whole.
+
+    Two who read the same log store the same bytes, though they may cut them elsewhere.
+    """
+    return f"{execution_prefix(job, attempt, execution)}{_PIECES}/{first:012}-{last:012}"
+
+
+def pieces_prefix(job: str, attempt: int, execution: str) -> str:
+    """The folder of a growing log's pieces."""
+    return f"{execution_prefix(job, attempt, execution)}{_PIECES}/"
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """The bytes from `first` until before `last` of a growing log, in a blob that begins with byte `at`."""
+
+    path: str
+    execution: str
+    at: int
+    first: int
+    last: int
+
+
+def log_pieces(paths: Iterable[str]) -> list[Piece]:
+    """What of an attempt's growing log is stored in pieces, without a gap and with no byte twice.
+
+    Of several executions it is the one that has logged the most.
+    """
+    logs: dict[str, list[Piece]] = {}
+    for path in sorted(paths):
+        if (found := _PIECE.fullmatch(path)) is None:
+            continue
+        log, first, last = logs.setdefault(found[1], []), int(found[2]), int(found[3])
+        known = log[-1].last if log else 0
+        if first <= known < last:
+            log.append(Piece(path=path, execution=found[1], at=first, first=known, last=last))
+    return max(logs.values(), key=lambda log: log[-1].last if log else 0, default=[])

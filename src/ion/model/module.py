@@ -47,13 +47,29 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
 
 
+class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a job of a module goes if all of this holds: its event passes `filters`, the event's files are together at
+    least `size_least` and at most `size_most` bytes (None: any number), and it has waited for `waited_s` seconds.
+
+    It goes to `provider` (empty: the module's own), where jobs of a higher `priority` are claimed first.
+    """
+
+    filters: tuple[dict[str, Any], ...] = ()
+    size_least: int = 0
+    size_most: int | None = None
+    waited_s: float = 0.0
+    provider: str = ""
+    priority: int = 0
+
+
 class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A module: which events start it, what it runs, and how its attempts are treated.
 
     `command` alone runs as a process, `image` in a container; with both, `runtime` ("", "process", "container")
     decides. `origin` is the pipeline file (absolute) and `folder` its folder, the working directory of processes unless
     `workdir` (absolute) is set. `secrets` maps a variable to the *name* of a secret, never a value. `no_retry_on` lists
-    the exit codes that are final. `log_limit` bounds one attempt's log.
+    the exit codes that are final. `log_limit` bounds one attempt's log. The first rule of `route` that holds says where
+    a job runs, else `provider` does. Modules of a higher `priority` come first where they wait for the same room.
     """
 
     name: str
@@ -67,6 +83,8 @@ class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     workdir: str = ""
     runtime: str = ""
     provider: str = "local"
+    route: tuple[Rule, ...] = ()
+    priority: int = 0
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
@@ -84,6 +102,11 @@ class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     azurebatch: dict[str, Any] = {}
 
     @property
+    def providers(self) -> tuple[str, ...]:
+        """Wherever its jobs may run: its own provider first, then those of its rules."""
+        return tuple(dict.fromkeys((self.provider, *(rule.provider for rule in self.route if rule.provider))))
+
+    @property
     def group(self) -> str:
         """The module's subscription on the bus: its logical name behind the pipeline's.
 
@@ -98,6 +121,15 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     module: Module
     image_digest: str = ""
+
+    @property
+    def pinned_image(self) -> str:
+        """The image to run: by its digest if that is known."""
+        image = self.module.image
+        if not self.image_digest or "@" in image:
+            return image
+        folder, _, last = image.rpartition("/")
+        return f"{folder}/{last.partition(':')[0]}@{self.image_digest}".lstrip("/")
 
 
 def revise(module: Module, image_digest: str = "") -> Revision:

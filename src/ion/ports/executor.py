@@ -17,6 +17,9 @@ from ion.model.job import Failure, Job
 from ion.model.manifest import ManifestRef, Usage
 from ion.model.module import Resources, Revision
 
+OF_A_HOST = "local:"
+"""How scopes begin whose attempts end with their host's dispatcher, so that nobody elsewhere could go on with them."""
+
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to be made: the job as claimed (its attempt, devices) and the revision it runs."""
@@ -43,7 +46,8 @@ class Phase(StrEnum):
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How an attempt stands. With SUCCEEDED comes `manifest`, with FAILED `failure`; `log` is the log's blob path once
-    it is stored, always before either.
+    it is stored, always before either. The module ran from `began_s` to `ended_s`, in seconds since the epoch; 0 is for
+    what is not known, which costs nothing but a line in a trace.
     """
 
     handle: Handle
@@ -51,6 +55,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     manifest: ManifestRef | None = None
     failure: Failure | None = None
     log: str = ""
+    began_s: float = 0.0
+    ended_s: float = 0.0
 
     @property
     def final(self) -> bool:
@@ -58,8 +64,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ExecutorGuarantees(msgspec.Struct, frozen=True, kw_only=True):
-    """`scope`: where its handles mean something. `adopts`: attempts outlive the dispatcher and can be found again;
-    else `recover` ends what a dead dispatcher left behind.
+    """`scope`: where its handles mean something, empty while that place has not been reached yet. `adopts`: attempts
+    outlive the dispatcher, and another one goes on with them by submitting them again; else `recover` ends what a dead
+    dispatcher left behind.
     """
 
     scope: str
@@ -80,7 +87,7 @@ class Executor(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends what still runs here, where the executor does not adopt."""
+        """Ends what still runs here, where the executor does not adopt; else follows it no longer."""
 
     @property
     @abstractmethod
@@ -103,7 +110,8 @@ class Executor(ABC):
 
     @abstractmethod
     async def submit(self, assignment: Assignment) -> Handle:
-        """Starts an attempt, or finds it if it was submitted before. Returns soon; progress comes by `watch`.
+        """Starts an attempt, or finds it if it was submitted before: here or, where attempts are adopted, by another
+        dispatcher. It is followed from now on. Returns soon; progress comes by `watch`.
 
         Raises:
             UnavailableError: no room or no answer; submit again later.
@@ -111,11 +119,17 @@ class Executor(ABC):
 
     @abstractmethod
     async def state(self, handle: Handle) -> Status:
-        """How the attempt stands now."""
+        """How the attempt stands now. One that is not followed here is never final, whatever it is: it has no log yet.
+
+        Raises:
+            UnavailableError: that cannot be found out now.
+        """
 
     @abstractmethod
     def watch(self) -> AsyncIterator[Sequence[Status]]:
-        """States as they change, in batches. Level-triggered: a final state is told again until `remove`."""
+        """States of what is followed here as they change, in batches. Level-triggered: a final state is told again
+        until `remove`. An empty batch says that the place has become able to do more.
+        """
 
     @abstractmethod
     def logs(self, handle: Handle, *, start: int = 0) -> AsyncIterator[bytes]:
@@ -127,15 +141,29 @@ class Executor(ABC):
 
     @abstractmethod
     async def recover(self) -> Sequence[Status]:
-        """Attempts of this scope that no living dispatcher of this host watches.
+        """Attempts of this scope that are still there.
 
-        Where the executor does not adopt, their processes are ended and their logs stored first; each comes FAILED as
-        `lost`, or SUCCEEDED if its manifest is written.
+        Where the executor does not adopt, they are those that no living dispatcher of this host watches: their
+        processes are ended and their logs stored first; each comes FAILED as `lost`, or SUCCEEDED if its manifest is
+        written. Where it adopts, they are all, whoever follows them: the ledger says whose they are. They are not
+        touched, and none that is not followed here comes as final.
+
+        Raises:
+            UnavailableError: that cannot be found out now.
         """
+
+    async def leave(self, handle: Handle) -> None:  # noqa: B027 - who does not adopt has nobody to leave them to
+        """Follows an attempt no longer, which goes on: another dispatcher has it now. Repeating it is harmless."""
 
     @abstractmethod
     async def remove(self, handle: Handle) -> None:
-        """Forgets an attempt that was settled or committed, and clears up after it. Repeating it is harmless."""
+        """Forgets an attempt that was settled or committed, and clears up after it; its log is stored before that.
+
+        Repeating it is harmless.
+
+        Raises:
+            UnavailableError: not now.
+        """
 
 
 class Workspace(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,3 +229,9 @@ class Handler(Protocol):
 
     async def find_manifest(self, job: str, attempt: int) -> ManifestRef | None:
         """The manifest of an attempt whose end was not seen, if one of its executions wrote it."""
+
+    async def find_log(self, job: str, attempt: int) -> str:
+        """The blob path of the log of an attempt whose end was not seen, empty if nothing of it is stored.
+
+        What was stored in pieces while it ran is put together first. Repeating it is harmless.
+        """

@@ -35,6 +35,7 @@ from ion.ports.ledger_data import (
     JobPage,
     LedgerGuarantees,
     Load,
+    Move,
     Open,
     Outcome,
     Owner,
@@ -63,6 +64,7 @@ __all__ = [
     "LedgerGuarantees",
     "Listener",
     "Load",
+    "Move",
     "Open",
     "Outcome",
     "Owner",
@@ -178,7 +180,8 @@ class Ledger(KeepingLedger, HistoryLedger):
 
     @abstractmethod
     async def requeue(self, job: str, actor: str) -> bool:
-        """`dead | cancelled → waiting`, due at once, failure counts at 0, with the module's current revision.
+        """`dead | cancelled → waiting`, due at once, failure counts at 0, with the module's current revision and on no
+        route.
 
         A waiting job that a guard holds (`Hold.HOPS`, `Hold.JOBS`) is freed in the same way.
 
@@ -207,6 +210,25 @@ class Ledger(KeepingLedger, HistoryLedger):
         """Modules with waiting jobs, and in how many seconds the next is due (0: now; None: all of them are held).
 
         By `not_before` alone: whoever knows how long a back-off may be can tell that the clock was set back.
+        """
+
+    @abstractmethod
+    async def routes(self, module: str, delay_most_s: float | None = None) -> frozenset[str]:
+        """The routes on which jobs of a module are due; one index step a route, however many jobs wait.
+
+        `delay_most_s` is as in `Claim`. Where the time of a crowd has come, it is put in line first, so that nobody is
+        hidden behind it.
+        """
+
+    @abstractmethod
+    async def on_route(self, module: str, route: str, most: int, delay_most_s: float | None = None) -> Sequence[Job]:
+        """Those of its due jobs on a route that would be claimed first, in that order."""
+
+    @abstractmethod
+    async def reroute(self, moves: Sequence[Move], actor: str) -> int:
+        """Puts waiting jobs onto other routes, each guarded by the route it is on; how many it has put.
+
+        One that somebody else changes at this moment may be left where it is.
         """
 
     @abstractmethod

@@ -44,6 +44,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     `module_most` bounds how many jobs of the module may run at once over all owners (a probe, say); None is no bound.
     A job whose `not_before` is more than `delay_most_s` ahead is due as well: no back-off is so long, so the clock has
     been set back since. None trusts every `not_before`.
+    Only jobs that are on one of `routes` are claimed, as one line; they are on `route` from then on, if it is not
+    empty. The empty route is that of all jobs which were not put onto another.
     """
 
     module: str
@@ -56,6 +58,17 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     delay_most_s: float | None = None
     gpus_each: int = 0
     devices: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ("",)
+    route: str = ""
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """A waiting job is put from one route onto another; `note` says why, for its history."""
+
+    job: str
+    old: str
+    new: str
+    note: str = ""
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +102,8 @@ Outcome = Retry | Bury | Cancel | GiveBack
 class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One incarnation of a dispatcher. `beat` only ever rises; `lock` is a file it holds locked on `host`.
 
-    `modules` are those it serves (concurrency is divided among the owners that serve a module).
+    `modules` are those it serves (concurrency is divided among the owners that serve a module). `places` are
+    `MODULE@PROVIDER`, for each module of them with rules and each provider on which it can run that.
     """
 
     id: str
@@ -99,6 +113,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     beat: int = 0
     lock: str = ""
     modules: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

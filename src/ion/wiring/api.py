@@ -9,7 +9,7 @@ import msgspec
 
 from ion.config.addresses import EVERYWHERE, LOOPBACK, is_loopback
 from ion.config.settings import Served
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import InvalidError
 from ion.management.access.callers import Callers
 from ion.management.access.door import Door
@@ -20,6 +20,8 @@ from ion.model.retention import Retention
 
 if TYPE_CHECKING:
     import grpc.aio
+
+    from ion.management.control.control import Control
 
 REVOKED = "revoked.pem"
 
@@ -75,6 +77,7 @@ async def serving_api(
     port: int,
     store: Path,
     retention: Retention,
+    control: "Control | None" = None,
     interceptors: "Sequence[grpc.aio.ServerInterceptor]" = (),
 ) -> AsyncGenerator[int]:
     """Serves the API while the context is open; gives its port.
@@ -86,7 +89,9 @@ async def serving_api(
     from ion.management.rpc.serve import serving
 
     def make(actor: str) -> Management:
-        return LocalManagement(stores, actor=actor, work=store / "work", retention=retention, place=str(store))
+        return LocalManagement(
+            stores, actor=actor, work=store / "work", retention=retention, place=str(store), control=control
+        )
 
     door = Door(safety.callers, stores.ledger, make)
     served = serving(

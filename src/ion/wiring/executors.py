@@ -11,11 +11,15 @@ import msgspec
 
 from ion.config.settings import SecretSource, Settings
 from ion.dispatcher.finish import Observer
-from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
-from ion.errors import UnsupportedError
+from ion.dispatcher.served import Choice, every
+from ion.dispatcher.service import Dispatcher, DispatcherSettings
+from ion.dispatcher.stores import Stores
+from ion.errors import UnavailableError, UnsupportedError
 from ion.model.job import Job
 from ion.model.module import Resources, Revision
 from ion.ports.executor import Executor, Handler
+from ion.wiring.batch import azurebatch, check_for_account, has_account
+from ion.wiring.cluster import check_for_cluster, has_cluster, kubernetes
 
 SPARE_CACHE_S = 2.0
 
@@ -25,7 +29,12 @@ async def open_executors(
     store: Path, stores: Stores, settings: Settings, environ: Mapping[str, str]
 ) -> AsyncIterator[Mapping[str, Executor]]:
     """Opens the executors of this host, by provider."""
-    executors = _executors(store, stores.handler, settings, environ, guard_links=stores.blobs.guarantees.links)
+    executors = dict(_executors(store, stores.handler, settings, environ, guard_links=stores.blobs.guarantees.links))
+    if has_cluster(settings.cluster, environ):
+        executors["kubernetes"] = kubernetes(store, stores, settings, environ)
+    if has_account(settings.azurebatch):
+        secrets = functools.partial(find_secret, settings.secrets, environ)
+        executors["azurebatch"] = azurebatch(store, stores, settings, environ, secrets)
     async with AsyncExitStack() as stack:
         for executor in executors.values():
             await stack.enter_async_context(executor)
@@ -38,18 +47,34 @@ def check_module(revision: Revision, store: Path, settings: Settings, environ: M
     Raises:
         UnsupportedError: it never can. UnavailableError: not now.
     """
+    module = revision.module
+    _check_for(module.provider, revision, store, settings, environ)
+    for provider in module.providers[1:]:
+        try:
+            _check_for(provider, revision, store, settings, environ)
+        except UnsupportedError as error:  # a dispatcher elsewhere may well have it
+            raise UnavailableError(f"a rule sends jobs to {provider}: {error}") from error
+
+
+def _check_for(provider: str, revision: Revision, store: Path, settings: Settings, environ: Mapping[str, str]) -> None:
     from ion.adapters.blobs.filesystem import FilesystemBlobs
     from ion.handler import JobHandler
 
+    name = revision.module.name
+    if provider == "kubernetes":
+        check_for_cluster(revision, settings, environ)
+        return
+    if provider == "azurebatch":
+        check_for_account(revision, settings)
+        return
     handler = JobHandler(FilesystemBlobs(store / "blobs"), host="")
     executors = _executors(store, handler, settings, environ, guard_links=False)
-    module = revision.module
-    if module.provider not in executors:
+    if provider not in executors:
         raise UnsupportedError(
-            f"module {module.name} is for the provider '{module.provider}', and this Ion has {', '.join(executors)}: "
+            f"module {name} is for the provider '{provider}', and this Ion has {', '.join(executors)}: "
             "set `provider: local`, perhaps in a profile"
         )
-    executors[module.provider].check(revision)
+    executors[provider].check(revision)
 
 
 def _executors(
@@ -76,12 +101,25 @@ def open_dispatcher(
     settings: Settings,
     *,
     observe: Observer,
+    released: Callable[[Job], None] = lambda _: None,
     final: Callable[[Job], bool] = lambda _: False,
     stop_grace_s: float = 30.0,
+    serves: Choice = every,
+    receives: Choice | None = None,
 ) -> Dispatcher:
-    """A dispatcher on this host, to be opened by `async with`; see there for `observe` and `final`."""
+    """A dispatcher on this host, to be opened by `async with`; see there for what is not said here."""
     ours = DispatcherSettings(locks=store / "run", max_hops=settings.guards.max_hops, stop_grace_s=stop_grace_s)
-    return Dispatcher(stores, executors, ours, observe=observe, spare=_spare(store), final=final)
+    return Dispatcher(
+        stores,
+        executors,
+        ours,
+        observe=observe,
+        released=released,
+        spare=_spare(store),
+        final=final,
+        serves=serves,
+        receives=receives,
+    )
 
 
 def _machine(settings: Settings) -> Resources:

@@ -18,7 +18,7 @@ from ion.adapters.sqlite.database import Database
 from ion.config.backends import Backend, with_secrets
 from ion.config.settings import Settings
 from ion.config.stores import SHARED
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import UnsupportedError
 from ion.model.retention import Retention
 from ion.ports.blobs import Blobs, Grant

@@ -221,3 +221,6 @@ class _InDirectory:
 
     async def find_manifest(self, job: str, attempt: int) -> ManifestRef | None:
         return await self._handler.find_manifest(job, attempt)
+
+    async def find_log(self, job: str, attempt: int) -> str:
+        return await self._handler.find_log(job, attempt)

@@ -9,7 +9,7 @@ import pytest
 
 from ion.config.settings import Served
 from ion.dispatcher.relay import Relay
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.access.authority import Authority
 from ion.management.access.material import Files
 from ion.management.events import RootEvent, raise_event

@@ -6,16 +6,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.deploy.promtool import promtool
+from tests.telemetry.lived import BASE_S, committed
 
+from ion.adapters.blobs.filesystem import FilesystemBlobs
 from ion.dispatcher.finish import Progress, Step
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
+from ion.errors import UnavailableError
 from ion.management.metrics.counts import Counts
 from ion.management.metrics.page import page
+from ion.management.telemetry.lives import UNSEEN, released_life
 from ion.model import ids
 from ion.model.event import Event, FileRef
 from ion.model.job import Failure, FailureClass, Job
 from ion.model.manifest import Manifest, ManifestRef
+from ion.model.module import Module, Subscription, revise
 from ion.wiring import open_store
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,18 +78,70 @@ async def test_bytes_of_large_manifests_are_counted_when_somebody_looks(stores: 
     assert told["ion_attempt_seconds_sum", "detect"] == 21
 
 
+async def test_bytes_of_large_manifests_wait_for_a_store_that_is_away(tmp_path: Path) -> None:
+    """They are counted once it answers; one that is broken keeps nobody from seeing the rest."""
+
+    class Away(FilesystemBlobs):
+        away = True
+
+        async def get_bytes(self, path: str, *, most: int = 1024) -> bytes:
+            if self.away:
+                raise UnavailableError("away")
+            return await super().get_bytes(path, most=most)
+
+    counts = Counts()
+    for name in ("large", "broken"):
+        counts.observe(Progress(job=job(), step=Step.COMMITTED, manifest=ref(f"{name}/manifest.json")))
+    async with Away(tmp_path / "blobs") as blobs:
+        await blobs.put_bytes("large/manifest.json", results(FILES))
+        await blobs.put_bytes("broken/manifest.json", b"{")
+        told = []
+        for Away.away in (True, False, False):
+            await counts.catch_up(blobs)
+            told.append(values(generate_latest(counts.registry)).get(("ion_transfer_bytes_total", "out"), 0))
+    assert told == [0, 30, 30]
+
+
 async def test_failures_are_counted_by_class(stores: Stores) -> None:
-    """Whether the job is tried again or not."""
+    """Whether the job is tried again or not; what a person ended, or a dispatcher that stops gave back, is none."""
     counts = Counts()
     for step, kind in (
         (Step.FAILED, FailureClass.LOST),
         (Step.DEAD, FailureClass.LOST),
         (Step.DEAD, FailureClass.MEMORY),
+        (Step.CANCELLED, FailureClass.LOST),
+        (Step.GIVEN_BACK, FailureClass.LOST),
     ):
         counts.observe(Progress(job=job(), step=step, failure=Failure(kind=kind, message="m")))
     told = values(await page(stores, counts))
     assert (told["ion_failures_total", "lost", "detect"], told["ion_failures_total", "memory", "detect"]) == (2, 1)
     assert (told["ion_attempts_total", "detect", "failed"], told["ion_attempts_total", "detect", "dead"]) == (1, 2)
+
+
+async def test_what_has_not_happened_yet_is_nought(stores: Stores) -> None:
+    """The first dead letter of a module is an increase then, of which the alerts of the chart hear."""
+    module = Module(name="detect", on=(Subscription(type="photo"),), command=("true",))
+    await stores.ledger.apply([revise(module)], "test")
+    counts = Counts()
+    told = values(await page(stores, counts))
+    assert {told["ion_attempts_total", "detect", step.value] for step in Step if step is not Step.STARTED} == {0}
+    assert {told["ion_failures_total", kind.value, "detect"] for kind in FailureClass} == {0}
+    counts.observe(Progress(job=job(), step=Step.DEAD))
+    assert values(await page(stores, counts))["ion_attempts_total", "detect", "dead"] == 1
+
+
+async def test_the_page_is_as_prometheus_has_it(stores: Stores, tmp_path: Path) -> None:
+    """Its own tool finds no fault: types, suffixes, units, and no name twice."""
+    module = Module(name="detect", on=(Subscription(type="photo"),), command=("true",))
+    await stores.ledger.apply([revise(module)], "test")
+    counts = Counts()
+    counts.observe(Progress(job=job(), step=Step.STARTED))
+    counts.observe(Progress(job=job(), step=Step.COMMITTED, manifest=ref("small", results(FILES))))
+    counts.live(released_life(committed(), UNSEEN, BASE_S + 40))
+    counts.requests.labels("ion.v1.Jobs/Get", "OK").inc()
+    counts.request_s.labels("ion.v1.Jobs/Get").observe(0.1)
+    ended = promtool(tmp_path, "check", "metrics", text=(await page(stores, counts)).decode())
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 async def test_while_the_ledger_is_away_the_page_says_so(tmp_path: Path) -> None:

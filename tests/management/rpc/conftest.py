@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.management.rpc.stage import World, bare, lived, management
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.verbs import Management
 
 

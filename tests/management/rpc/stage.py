@@ -10,7 +10,8 @@ import msgspec
 
 from ion.config.load import load_pipeline
 from ion.dispatcher.finish import Progress
-from ion.dispatcher.service import Dispatcher, DispatcherSettings, Stores
+from ion.dispatcher.service import Dispatcher, DispatcherSettings
+from ion.dispatcher.stores import Stores
 from ion.management.events import RootFile
 from ion.management.local import LocalManagement
 from ion.management.registry import apply_modules

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from tests.management.rpc.test_streams_and_load import LongLogs, settled
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.errors import NotFoundError, UnavailableError
 from ion.management.rpc.remote import RemoteManagement, open_remote
 from ion.management.rpc.serve import serving

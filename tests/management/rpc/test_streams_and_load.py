@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.management.rpc.stage import World, remotely
 
-from ion.dispatcher.service import Stores
+from ion.dispatcher.stores import Stores
 from ion.management.local import LocalManagement
 from ion.management.local.jobs import LocalJobs
 from ion.management.local.site import Site

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,17 @@ import grpc
 import grpc.aio
 import pytest
 
+from ion.dispatcher.stores import Stores
 from ion.errors import InvalidError
+from ion.management.access.callers import Caller
+from ion.management.access.gate import guarded
 from ion.management.events import RootFile
 from ion.management.rpc.ion_v1_pb2 import EventsCreateRequest, NewEvent
 from ion.management.rpc.remote import open_remote
 from ion.management.rpc.serve import serving
 from ion.management.verbs import Management
 from ion.management.verbs.events import NewEvent as Asked
+from ion.model.role import Grant, Role
 from ion.ports.ledger import JobFilter
 
 LARGE = 4 * 1024 * 1024
@@ -32,10 +36,16 @@ async def port(local: Management, tmp_path: Path) -> AsyncIterator[int]:
         yield made
 
 
-@pytest.fixture
-async def upload(port: int) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def uploading(port: int) -> AsyncIterator[Any]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel.stream_unary("/ion.v1.Events/Create", EventsCreateRequest.SerializeToString)
+
+
+@pytest.fixture
+async def upload(port: int) -> AsyncIterator[Any]:
+    async with uploading(port) as made:
+        yield made
 
 
 def spooled(folder: Path) -> list[Path]:
@@ -113,3 +123,30 @@ async def test_a_message_that_is_too_large_is_refused_with_a_sentence(port: int)
     async with open_remote(f"127.0.0.1:{port}") as remote:
         with pytest.raises(InvalidError, match="too much for one message"):
             await remote.events.create(event=Asked(type="photo", data={"large": "x" * 17 * 1024 * 1024}))
+
+
+async def refusal_of_the_event_alone(event_type: str, upload: Any, spool: Path) -> grpc.aio.AioRpcError:
+    """The answer to a client that has sent nothing but the event, and waits to send more."""
+    call = upload(timeout=20.0)
+    await call.write(EventsCreateRequest(event=NewEvent(type=event_type)))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    assert not spooled(spool)
+    return refused.value
+
+
+async def test_files_of_an_event_that_nobody_hears_are_not_taken_in(upload: Any, tmp_path: Path) -> None:
+    """It is refused as soon as the event is there."""
+    refused = await refusal_of_the_event_alone("unheard", upload, tmp_path)
+    assert (refused.code(), "unheard" in str(refused.details())) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
+async def test_files_of_a_caller_who_may_raise_nothing_are_not_taken_in(
+    local: Management, stores: Stores, tmp_path: Path
+) -> None:
+    """A viewer cannot fill the disk."""
+    vera = Caller(actor="vera", grants=(Grant(subject="*", role=Role.VIEWER),))
+    allowed = guarded(local, vera, stores.ledger)
+    async with serving(lambda _: allowed, spool=tmp_path / "spool", grace_s=1.0) as port, uploading(port) as upload:
+        refused = await refusal_of_the_event_alone("photo", upload, tmp_path)
+    assert refused.code() is grpc.StatusCode.PERMISSION_DENIED

@@ -25,6 +25,7 @@ PATIENCE_S = 60.0
 """Within this an executor must have told of a change; a cluster may have to pull an image first."""
 
 WRITES_A_FILE = 'echo out > "$ION_DIR/out/data/a.txt"; echo said'
+ENDS_LATER = 'echo begun; sleep 4; echo out > "$ION_DIR/out/data/a.txt"; echo said'
 WAITS = 'echo begun; trap "exit 0" TERM; while :; do sleep 0.1; done'
 
 
@@ -94,6 +95,10 @@ class ExecutorConformance(ABC):
     @abstractmethod
     async def abandon(self, script: str) -> Assignment:
         """Submits an attempt in another process, and kills that with SIGKILL once the attempt has logged `begun`."""
+
+    async def ended(self, work: Assignment) -> None:
+        """Returns once an attempt that nobody follows has ended, where attempts outlive their dispatchers."""
+        raise NotImplementedError(f"say how the end of {work.job.id} is known")
 
     def assignment(self, script: str, **more: Any) -> Assignment:
         """An attempt that this place can run."""
@@ -223,11 +228,60 @@ class ExecutorConformance(ABC):
             await executor.remove(status.handle)
             assert await executor.recover() == []
 
+    async def test_an_attempt_of_a_killed_dispatcher_goes_on(self) -> None:
+        """Where attempts are adopted it is found, and followed on by whoever submits it again; nothing runs twice."""
+        work = await self.abandon(ENDS_LATER)
+        async with self.open_executor() as executor:
+            if not executor.guarantees.adopts:
+                pytest.skip("its attempts end with the dispatcher")
+            [status] = await executor.recover()
+            assert (status.handle.job, status.handle.attempt) == (work.job.id, work.job.attempt)
+            assert not status.final
+            assert await executor.submit(work) == status.handle
+            after = await final(executor, status.handle)
+            assert after.phase is Phase.SUCCEEDED
+            log = await self.stored(after.log)
+            assert (log.count(b"begun"), log.count(b"said")) == (1, 1)
+            await executor.remove(status.handle)
+            assert await executor.recover() == []
+
+    async def test_an_attempt_that_ended_meanwhile_is_found_with_its_results(self) -> None:
+        """It ended while nobody followed it: its results and its log are all there."""
+        async with self.open_executor() as executor:
+            if not executor.guarantees.adopts:
+                pytest.skip("its attempts end with the dispatcher")
+            work = self.assignment(ENDS_LATER)
+            handle = await executor.submit(work)
+            await logs_line(executor, handle, b"begun")
+        await self.ended(work)
+        async with self.open_executor() as executor:
+            status = await final(executor, await executor.submit(work))
+            assert status.phase is Phase.SUCCEEDED
+            assert b"said" in await self.stored(status.log)
+
+    async def test_an_attempt_that_is_left_goes_on_for_another(self) -> None:
+        """Two follow it in turn; who left it tells nothing of it any more."""
+        async with self.open_executor() as first, self.open_executor() as second:
+            if not first.guarantees.adopts:
+                pytest.skip("its attempts end with the dispatcher")
+            work = self.assignment(WAITS)
+            handle = await first.submit(work)
+            await logs_line(first, handle, b"begun")
+            await first.leave(handle)
+            assert (await first.state(handle)).phase is Phase.RUNNING
+            assert await second.submit(work) == handle
+            await second.cancel(handle)
+            assert (await final(second, handle)).phase is Phase.FAILED
+            assert not (await first.state(handle)).final
+
     async def test_attempts_of_a_living_dispatcher_are_left_alone(self) -> None:
-        """`recover` is for what nobody watches."""
+        """`recover` is for what nobody follows; where it tells of all there is, it touches nothing."""
         async with self.open_executor() as watching:
             handle = await watching.submit(self.assignment(WAITS))
             await logs_line(watching, handle, b"begun")
             async with self.open_executor() as other:
-                assert await other.recover() == []
+                found = await other.recover()
+                adopts = other.guarantees.adopts
+                assert [(one.handle, one.final) for one in found] == ([(handle, False)] if adopts else [])
             assert (await watching.state(handle)).phase is Phase.RUNNING
+            await watching.remove(handle)

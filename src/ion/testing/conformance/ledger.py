@@ -16,6 +16,7 @@ from ion.testing.conformance.ledger_clock import ClockConformance
 from ion.testing.conformance.ledger_flows import FlowConformance
 from ion.testing.conformance.ledger_history import HistoryConformance
 from ion.testing.conformance.ledger_keeping import KeepingConformance
+from ion.testing.conformance.ledger_routes import RouteConformance
 from ion.testing.conformance.ledger_settling import SettlingConformance
 
 
@@ -23,6 +24,7 @@ class LedgerConformance(
     AdmissionConformance,
     ClaimConformance,
     ClockConformance,
+    RouteConformance,
     SettlingConformance,
     FlowConformance,
     KeepingConformance,

@@ -16,10 +16,11 @@ class HistoryConformance(LedgerStage):
         stage.clock.advance(5)
         await stage.other.apply([new], "you")
         await stage.other.apply([new], "nobody")
+        stage.clock.advance(5)
         await stage.ledger.apply([old], "me")
         at = EPOCH + timedelta(seconds=5)
         assert await _past(stage.other, "detect") == [
-            Past(revision=old, at=at, actor="me"),
+            Past(revision=old, at=at + timedelta(seconds=5), actor="me"),
             Past(revision=new, at=at, actor="you"),
             Past(revision=old, at=EPOCH, actor="me"),
         ]
@@ -32,8 +33,10 @@ class HistoryConformance(LedgerStage):
         await stage.ledger.remove("detect", "you")
         past = [Past(at=EPOCH, actor="you", removed=True), Past(revision=applied, at=EPOCH, actor="me")]
         assert await _past(stage.other, "detect") == past
+        stage.clock.advance(1)
         await stage.other.apply([applied], "them")
-        assert await _past(stage.ledger, "detect") == [Past(revision=applied, at=EPOCH, actor="them"), *past]
+        at = EPOCH + timedelta(seconds=1)
+        assert await _past(stage.ledger, "detect") == [Past(revision=applied, at=at, actor="them"), *past]
 
     async def test_a_module_never_applied_has_no_history(self, stage: Stage) -> None:
         """Neither has one whose name is the beginning of another's."""

@@ -71,6 +71,9 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 class LedgerStage(ABC):
     """What an adapter gives to the suite."""
 
+    many: int = 10_000
+    """How many jobs of one flow its store is given at once; more than it takes or gives in one go."""
+
     @abstractmethod
     def open_ledgers(self, clock: SetClock, max_jobs: int) -> AbstractAsyncContextManager[tuple[Ledger, Ledger]]:
         """Two ledgers on one new and empty store, as independent of each other as the adapter allows."""
