@@ -24,7 +24,6 @@ from ion.model.job import Job, State
 from ion.model.manifest import Manifest
 
 __all__ = ["double", "task_images"]
-pytestmark = pytest.mark.timeout(600)  # the first may have to build Ion's image
 
 WIDTH, KILLS = 12, 4
 TEXT = """

@@ -121,7 +121,6 @@ def stands_for(
         }
 
 
-@pytest.mark.timeout(300)
 def test_the_pages_commands_lead_to_a_cluster(
     tmp_path: Path, stands_for: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

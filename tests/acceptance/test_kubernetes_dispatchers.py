@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Pipeline
 
 __all__ = ["cluster", "postgres"]
-pytestmark = [pytest.mark.timeout(300)]
 
 WIDTH, LINES = 4, 12
 SPLIT = f"""

@@ -6,7 +6,6 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-import pytest
 from tests.acceptance.fan import assert_all_done_once, beats, kill_a_job, lay
 
 from ion.model.job import State
@@ -19,7 +18,6 @@ SOME = 300
 KILLS = 15
 
 
-@pytest.mark.timeout(300)  # half a minute where nothing else is done
 def test_thousands_of_jobs_outlive_any_kill(pipeline: "Pipeline") -> None:
     """`ion run` and the process groups of jobs are killed at random; what is left runs to its end, all of it once."""
     lay(pipeline, WIDTH)

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pytest
 from tests.acceptance.fan import recorded
 from tests.acceptance.test_large_kills import seeded
 
@@ -92,7 +91,6 @@ class Hosts:
             assert process.wait(60) == 0, (self._pipeline.folder / "output").read_text()[-3000:]
 
 
-@pytest.mark.timeout(300)
 def test_two_hosts_with_a_provider_each_outlive_any_kill(pipeline: "Pipeline") -> None:
     """Every job is done once, and tried nowhere but where the rules sent it, whoever died meanwhile."""
     pipeline.write(PIPELINE)

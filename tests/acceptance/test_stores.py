@@ -121,7 +121,6 @@ class Hosts:
         return self._pipeline.folder / name
 
 
-@pytest.mark.timeout(400)  # one and a half minutes on one busy core; what it waits for has bounds of its own
 def test_three_hosts_lose_and_double_nothing(pipeline: "Pipeline", elsewhere: Elsewhere) -> None:
     """One is killed and comes back, one sleeps past its lease, jobs are killed everywhere: all is done once."""
     lay(pipeline, SOME)

@@ -17,8 +17,6 @@ from tests.cluster.installed import PASSWORD, TOKEN, Installed, chart_for, run
 from tests.deploy.chart import values_of
 from tests.ports import free_port, free_ports
 
-pytestmark = [pytest.mark.timeout(900)]  # the image may have to be built first
-
 OF_MODULE = "ion-dispatcher-count"
 COMPONENTS = ("management", "gateway", "dispatcher")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -5,14 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from tests.cluster import running
 from tests.cluster.busybox import busybox
 from tests.cluster.cluster import Cluster
 from tests.cluster.three_containers import ended, job
 from tests.waiting import waited
 
-pytestmark = [pytest.mark.timeout(300)]
 CHECKOUT = Path(__file__).parents[2]
 
 

@@ -18,7 +18,6 @@ from tests.cluster.installed import TOKEN, Installed
 from tests.waiting import waited
 
 pytestmark = [
-    pytest.mark.timeout(900),
     pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="disturbs other workers: `make test` runs it last"),
 ]
 

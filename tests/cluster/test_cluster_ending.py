@@ -15,8 +15,6 @@ from tests.cluster.processes import Started, alive, start
 from tests.cluster.servers import Plan
 from tests.waiting import waited
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def containerd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:

@@ -25,7 +25,6 @@ from ion.ports.deployments import Wanted
 from ion.wiring import open_store
 
 __all__ = ["control"]
-pytestmark = [pytest.mark.timeout(200)]
 
 WANTED = Wanted(module="detect", environment={"A": "1"}, replicas=0, most=5, basis="b")
 

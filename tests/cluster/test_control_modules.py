@@ -17,7 +17,6 @@ from ion.management.verbs.server import Grade, Symptom
 from ion.model.job import State
 
 __all__ = ["control"]
-pytestmark = [pytest.mark.timeout(300)]
 
 GREETER = "localhost/ion-tests/greeter:1"
 GREETS = b'#!/bin/busybox sh\necho "hello $WHOM" > /ion/out/data/greeting.txt\n'

@@ -17,7 +17,6 @@ from ion.model.job import State
 from ion.testing.conformance.bus_harness import made
 
 __all__ = ["control"]
-pytestmark = [pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import pytest
 from tests.cluster.attempts import Place, place, set_to, until
 from tests.cluster.cluster import Cluster
 
@@ -12,7 +11,6 @@ from ion.ports.executor import Assignment, Executor, Handle, Phase, Status
 from ion.testing.conformance.executor import WAITS, WRITES_A_FILE, final, logs_line, told
 
 __all__ = ["place"]
-pytestmark = [pytest.mark.timeout(150)]
 
 STOPPED = Failure(kind=FailureClass.LOST, message="somebody stopped it")
 LAST_WORDS = 'trap "echo last words; exit 0" TERM; echo begun; while :; do sleep 0.1; done'

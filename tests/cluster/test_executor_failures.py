@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from tests.cluster.attempts import Place, ended, place, set_to
 from tests.cluster.cluster import Cluster
 
@@ -11,7 +10,6 @@ from ion.model.module import Resources
 from ion.testing.conformance.executor import WRITES_A_FILE, final
 
 __all__ = ["place"]
-pytestmark = [pytest.mark.timeout(120)]
 
 MIB = 2**20
 

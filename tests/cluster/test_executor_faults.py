@@ -21,7 +21,6 @@ from ion.ports.executor import Executor, Handle, Phase, Status
 from ion.testing.conformance.executor import ENDS_LATER, WAITS, WRITES_A_FILE, final, logs_line
 
 __all__ = ["place"]
-pytestmark = [pytest.mark.timeout(180)]
 
 STOPPED = Failure(kind=FailureClass.LOST, message="somebody stopped it")
 FATES = (Fate.LOSE, Fate.CLOSE, Fate.DROP, refusal(500, "Internal Server Error"), refusal(503, "Service Unavailable"))

@@ -2,7 +2,6 @@
 
 import hashlib
 
-import pytest
 from tests.cluster.attempts import Place, ended, place
 
 from ion.adapters.blobs.objects import ObjectBlobs
@@ -11,7 +10,6 @@ from ion.ports.executor import Phase
 from ion.testing.conformance.executor import root_event
 
 __all__ = ["place"]
-pytestmark = [pytest.mark.timeout(150)]
 
 CONTENT = b"as it was stored"
 TRIES = """

@@ -1,7 +1,6 @@
 """Logs of attempts on a real cluster: live, in pieces, whole, bounded, and without secrets (R7, R8)."""
 
 import msgspec
-import pytest
 from tests.cluster.attempts import Place, abandon, ended, place, until_stored
 from tests.cluster.cluster import Cluster
 
@@ -14,7 +13,6 @@ from ion.ports.executor import Phase
 from ion.testing.conformance.executor import final, logged, logs_line, root_event
 
 __all__ = ["place"]
-pytestmark = [pytest.mark.timeout(150)]
 
 COUNTS = 'i=0; while [ "$i" -lt 8 ]; do echo "line $i"; i=$((i+1)); sleep 1; done; echo a > "$ION_DIR/out/data/a.txt"'
 

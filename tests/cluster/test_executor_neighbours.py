@@ -17,7 +17,6 @@ from ion.ports.executor import Assignment, Executor, Phase
 from ion.testing.conformance.executor import WAITS, final, logs_line
 
 __all__ = ["place"]
-pytestmark = [pytest.mark.timeout(150)]
 
 
 @pytest.fixture(params=["ledger", "instance"])

@@ -13,8 +13,6 @@ from tests.executors.own_engine import suit
 
 from ion import __version__
 
-pytestmark = [pytest.mark.timeout(900)]  # the first build makes a Debian
-
 USER = "48151623:62342"
 CLOSED = ("--rm", "--pull=never", "--network=none", "--read-only", "--read-only-tmpfs=false", "--cap-drop=all")
 CLIENTS = (

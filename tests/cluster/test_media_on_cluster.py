@@ -27,7 +27,6 @@ from ion.model.job import Job, State
 from ion.model.manifest import Manifest
 
 __all__ = ["double", "pipeline", "platform", "task_images"]
-pytestmark = pytest.mark.timeout(900)  # the first build of the images makes a Debian
 
 CLIP = "bikes.mp4"
 MODULES = ("downloader", "transcode", "frames", "faces")

@@ -15,7 +15,6 @@ from ion.adapters.executors.kubernetes.client import Kubernetes
 from ion.adapters.executors.kubernetes.names import ATTEMPT, JOB
 from ion.adapters.executors.kubernetes.watch import Key, PodWatch
 
-pytestmark = [pytest.mark.timeout(120)]
 PATIENCE_S = 30.0
 MARK = "ion.dev/mark"
 

@@ -9,7 +9,6 @@ from tests.cluster.test_media_on_cluster import FEW, MIXED, clip, raised, served
 from tests.telemetry.collector import Collector, Span, http_collector
 
 __all__ = ["clip", "pipeline", "platform"]
-pytestmark = pytest.mark.timeout(900)  # the first build of the images makes a Debian
 
 STEPS = ["wait", "prepare", "module", "commit", "release"]
 

@@ -17,8 +17,6 @@ from ion.model.manifest import Manifest
 from ion.ports.executor import Phase
 from ion.testing.conformance.executor import final
 
-pytestmark = [pytest.mark.timeout(240)]
-
 LEAVES = """
 umask 077
 cd "$ION_DIR"

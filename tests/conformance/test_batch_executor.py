@@ -15,7 +15,6 @@ from ion.ports.executor import Assignment, Executor
 from ion.testing.conformance.executor import ExecutorConformance
 
 __all__ = ["double", "place", "task_images"]
-pytestmark = [pytest.mark.timeout(600)]  # the first may have to build Ion's image
 
 
 class TestBatchExecutor(ExecutorConformance):

@@ -15,7 +15,6 @@ from ion.ports.executor import Assignment, Executor
 from ion.testing.conformance.executor import ExecutorConformance
 
 __all__ = ["cluster"]
-pytestmark = [pytest.mark.timeout(240)]
 
 
 class TestKubernetesExecutor(ExecutorConformance):

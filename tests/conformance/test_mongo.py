@@ -22,7 +22,6 @@ from ion.testing.conformance.ledger_stage import SetClock
 __all__ = ["cosmos_rules", "mongo_server"]
 
 
-@pytest.mark.timeout(300)
 class TestMongoLedger(LedgerConformance):
     cosmos = False
     many = 4000  # the server took a minute for ten thousand

@@ -76,7 +76,6 @@ def listening(port: int) -> None:
             return
 
 
-@pytest.mark.timeout(180)
 def test_seaweedfs_has_the_bucket_and_knows_the_key(made: dict[tuple[str, str], Document], tmp_path: Path) -> None:
     """With the arguments of its pod, but for folders and ports; the bucket is made as after its start."""
     container = pods(made)["ion-seaweedfs"]["containers"][0]

@@ -30,7 +30,6 @@ def secret(applied: Applied) -> Mapping[str, str]:
     return found
 
 
-@pytest.mark.timeout(300)
 def test_it_is_made_kept_and_taken_down(terraform: Deployment, applied: Applied) -> None:
     """Terraform accepts every argument, resolves every reference, has nothing left to do, and can undo all of it."""
     assert len(applied.resources) > 50

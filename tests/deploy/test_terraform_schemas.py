@@ -61,7 +61,6 @@ def provider(request: pytest.FixtureRequest) -> tuple[str, dict[str, Schema]]:
     return name, schemas(name, kinds(name))
 
 
-@pytest.mark.timeout(600)
 def test_the_table_is_what_the_provider_takes(provider: tuple[str, dict[str, Schema]]) -> None:
     """Each argument is known by its name, has its type, is needed or not: so Terraform's word about ours is right."""
     name, real = provider
@@ -71,7 +70,6 @@ def test_the_table_is_what_the_provider_takes(provider: tuple[str, dict[str, Sch
     assert {kind: some for kind, some in wrong.items() if some} == {}
 
 
-@pytest.mark.timeout(600)
 def test_the_schemas_are_of_versions_that_are_taken(provider: tuple[str, dict[str, Schema]]) -> None:
     """All of one, which `versions.tf` allows."""
     name, real = provider

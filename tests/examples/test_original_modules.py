@@ -17,7 +17,6 @@ PAGE = ROOT / "docs" / "quickstart-transcode.md"
 WANTED = ("curl", "cc")
 
 pytestmark = [
-    pytest.mark.timeout(180),
     pytest.mark.skipif(
         not os.environ.get("CI")
         and not (importlib.util.find_spec("imageio_ffmpeg") and all(shutil.which(name) for name in WANTED)),

@@ -11,7 +11,6 @@ from ion.ports.executor import Phase
 from ion.testing.conformance.executor import WAITS, WRITES_A_FILE, final, logs_line, told
 
 __all__ = ["double", "place", "task_images"]
-pytestmark = pytest.mark.timeout(600)  # the first may have to build Ion's image
 
 
 async def test_what_a_collection_did_not_take_for_now_is_added_again(double: BatchDouble, place: Place) -> None:

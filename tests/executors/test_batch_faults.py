@@ -17,7 +17,6 @@ from ion.ports.executor import Assignment, Phase, Status
 from ion.testing.conformance.executor import ENDS_LATER, WAITS, WRITES_A_FILE, final, logged, logs_line, told
 
 __all__ = ["double", "place", "task_images"]
-pytestmark = pytest.mark.timeout(600)  # the first may have to build Ion's image
 
 
 def failed(status: Status) -> tuple[FailureClass, str]:

@@ -6,7 +6,6 @@ import secrets
 import signal
 import subprocess
 
-import pytest
 from tests.batch_double.place import Place, becomes, double, place, task_images
 from tests.batch_double.service import BatchDouble
 
@@ -15,7 +14,6 @@ from ion.ports.executor import Phase
 from ion.testing.conformance.executor import WAITS, WRITES_A_FILE, final, logs_line
 
 __all__ = ["double", "place", "task_images"]
-pytestmark = pytest.mark.timeout(600)  # the first may have to build Ion's image
 
 
 def podman(*words: str, **environ: str) -> str:

@@ -23,7 +23,6 @@ from ion.ports.executor import Phase
 from ion.testing.conformance.executor import WRITES_A_FILE, final
 
 __all__ = ["double", "place", "task_images"]
-pytestmark = pytest.mark.timeout(600)  # the first may have to build Ion's image
 
 MANY = 130
 PLAIN = "a 'quoted' $word, \"and more\" # \\ of it"

@@ -16,7 +16,6 @@ from ion.ports.executor import Phase
 from ion.testing.conformance.executor import ENDS_LATER, WAITS, WRITES_A_FILE, final, logs_line, told
 
 __all__ = ["double", "place", "task_images"]
-pytestmark = pytest.mark.timeout(600)  # the first may have to build Ion's image
 
 FAILS_LATER = "sleep 3; exit 3"
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from tests.batch_double.place import Place, double, place, task_images
 from tests.batch_double.registry import PASSWORD, USER, registry
 from tests.batch_double.service import BatchDouble
@@ -13,7 +12,6 @@ from ion.ports.executor import Phase
 from ion.testing.conformance.executor import WRITES_A_FILE
 
 __all__ = ["double", "place", "task_images"]
-pytestmark = pytest.mark.timeout(600)  # the first may have to build Ion's image
 
 
 async def test_a_node_pulls_with_the_password(double: BatchDouble, place: Place, tmp_path: Path) -> None:

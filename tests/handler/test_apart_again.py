@@ -2,14 +2,13 @@
 
 import uuid
 
-import pytest
 from msgspec.structs import replace
 from tests.handler.apart import ROOT, apart, behind, has
 from tests.stores.http_proxy import Fate, HttpProxy
 from tests.stores.seaweed import Seaweed
 from tests.stores.server import ObjectServer
 
-pytestmark = [ROOT, pytest.mark.timeout(120)]
+pytestmark = ROOT
 
 
 async def test_a_commit_outlives_a_short_outage(seaweed: Seaweed) -> None:

@@ -18,7 +18,7 @@ from ion.model.told import MOST, Told, ToldFailure, encode
 from ion.ports.blobs import Grant
 from ion.wiring.handler import Opening
 
-pytestmark = [ROOT, pytest.mark.timeout(120)]
+pytestmark = ROOT
 GONE = 128 + signal.SIGTERM
 NOT_FOR_A_HANDLER = (
     "grpc",

@@ -10,7 +10,7 @@ import pytest
 from tests.handler.apart import CONTENT, READS_ALL, ROOT, Apart, apart
 from tests.stores.seaweed import Seaweed
 
-pytestmark = [ROOT, pytest.mark.timeout(120)]
+pytestmark = ROOT
 
 LEAVES = """
 umask {umask}

@@ -169,7 +169,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("count", "size"), [(1, GIB), (4, GIB // 4)])
 def test_memory_is_bounded(server: ObjectServer, tmp_path: Path, count: int, size: int) -> None:
     """1 GiB goes up and comes back, as one file or as four at once, with no more than 64 MiB above the idle process."""

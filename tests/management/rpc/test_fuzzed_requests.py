@@ -135,7 +135,6 @@ def fuzz(port: int, path: str, known: Sequence[str]) -> Mapping[grpc.StatusCode,
     return seen
 
 
-@pytest.mark.timeout(600)
 async def test_no_request_is_a_fault_of_ours(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Random bytes, random fields and damaged requests to every method never end as INTERNAL or UNKNOWN."""
     known = ["", world.flow, world.root, world.detect, world.broken[:6], "detect", "broken", "photo", "out", "face.txt"]
