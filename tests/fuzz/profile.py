@@ -1,7 +1,7 @@
 """How hard the tests in this folder try, and what they all ask of a refusal.
 
 Every test takes its number of examples from here, so that the whole folder stays well under a minute on two cores.
-`ION_FUZZ=20` tries twenty times as many (with `--timeout=0`).
+`ION_FUZZ=20` tries twenty times as many (with `--timeout=0`), and other ones at each run.
 """
 
 import os
