@@ -16,7 +16,7 @@ from ion.adapters.bus.rabbitmq_settings import RabbitSettings
 
 BIN = Path("/usr/lib/rabbitmq/bin")
 """Debian's own programs; those in the path change to the user of the service first."""
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
 disk_free_limit.absolute = 50MB
@@ -95,7 +95,7 @@ class Broker:
 
     def answers(self) -> bool:
         with closing(socket.socket()) as connection:
-            connection.settimeout(2.0)
+            connection.settimeout(10.0)
             try:
                 connection.connect(("127.0.0.1", self.port))
                 connection.sendall(b"AMQP\x00\x00\x09\x01")

@@ -1,7 +1,6 @@
 """The bus on Azure Service Bus when its broker dies or is busy, its line is cut or stalls, its consumers are killed."""
 
 import asyncio
-import gc
 import logging
 import time
 import uuid
@@ -13,6 +12,7 @@ import pytest
 from tests.buses.proxy import Proxy
 from tests.buses.servicebus_double.process import Double
 from tests.buses.test_servicebus import settings_for
+from tests.leftovers import LEAVES, collected
 
 from ion.adapters.bus.servicebus import open_servicebus
 from ion.errors import UnavailableError
@@ -21,13 +21,15 @@ from ion.ports.bus import Bus, Delivery, Receiver
 from ion.testing.conformance.bus_harness import ids_of, made
 from ion.testing.conformance.elsewhere import running
 
-# A connection that fails while it is being opened is left to the collector by the vendor's client.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+__all__ = ["collected"]
+
+pytestmark = LEAVES
 
 GROUP = "detect"
 QUICK = {"answer_s": 2.0, "probe_s": 1.0}
 _HOLD_ELSEWHERE = """
-import asyncio
+import asynciofrom tests.leftovers import LEAVES, collected
+
 from ion.adapters.bus.servicebus import ServiceBusSettings, open_servicebus
 
 async def main():
@@ -42,13 +44,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def collected() -> Iterator[None]:
-    """So that no other module meets what these tests left: after their loops are closed, which hold it until then."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ async def test_postgresql_tells_what_it_has(postgres: PostgresServer) -> None:
 
 async def test_mongodb_tells_what_it_has(mongo_server: MongoServer) -> None:
     """The revision itself has when it was first applied, and by whom; one from before that has neither."""
-    async with MongoDatabase(mongo_server.settings(timeout_s=30.0), clock=SetClock()) as database:
+    async with MongoDatabase(mongo_server.settings(), clock=SetClock()) as database:
         ledger = MongoLedger(database)
         await ledger.apply([OLD], "me")
         await database.collection(ACTIONS).delete_many({})
@@ -64,7 +64,7 @@ async def test_mongodb_tells_what_it_has(mongo_server: MongoServer) -> None:
 
 async def test_mongodb_claims_what_was_there_before_routes(mongo_server: MongoServer) -> None:
     """A job without a route in its document is on the empty one, waits for its time as ever, and can be routed."""
-    async with MongoDatabase(mongo_server.settings(timeout_s=30.0), clock=SetClock()) as database:
+    async with MongoDatabase(mongo_server.settings(), clock=SetClock()) as database:
         ledger = MongoLedger(database)
         jobs = [waiting_job(flow="f") for _ in range(2)]
         later = waiting_job(flow="f", not_before=EPOCH)

@@ -33,7 +33,7 @@ class TestMongoLedger(LedgerConformance):
     @asynccontextmanager
     async def open_ledgers(self, clock: SetClock, max_jobs: int) -> AsyncIterator[tuple[Ledger, Ledger]]:
         """Each ledger has a client of its own, as two processes would."""
-        settings = self.server.settings(cosmos=self.cosmos, poll_s=0.05, timeout_s=30.0)
+        settings = self.server.settings(cosmos=self.cosmos, poll_s=0.05)
         async with (
             MongoDatabase(settings, clock=clock, listeners=[self.rules]) as one,
             MongoDatabase(settings, clock=clock, listeners=[self.rules]) as two,
@@ -52,7 +52,7 @@ class TestMongoDocuments(DocumentsConformance):
 
     @pytest.fixture(autouse=True)
     def server_of(self, mongo_server: MongoServer, cosmos_rules: CosmosRules) -> None:
-        self.settings, self.rules = mongo_server.settings(timeout_s=30.0), cosmos_rules
+        self.settings, self.rules = mongo_server.settings(), cosmos_rules
 
     def open_documents(self) -> AbstractAsyncContextManager[Documents]:
         return self.opened()
@@ -71,7 +71,7 @@ from ion.adapters.mongo.settings import MongoSettings
 
 @asynccontextmanager
 async def open_documents():
-    settings = MongoSettings(hosts={self.settings.hosts!r}, database={self.settings.database!r})
+    settings = MongoSettings(hosts={self.settings.hosts!r}, database={self.settings.database!r}, timeout_s=60.0)
     async with MongoDatabase(settings) as database:
         yield MongoDocuments(database)
 """

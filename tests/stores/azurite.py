@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.ports import free_port
-from tests.stores.server import ObjectServer, Tls, lacking
+from tests.stores.server import PATIENCE_S, ObjectServer, Tls, lacking
 
 from ion.adapters.blobs.objects_settings import ObjectsSettings
 
@@ -77,7 +77,7 @@ class Azurite(ObjectServer):
 
     def answers(self) -> bool:
         try:
-            urllib.request.urlopen(f"{self._place()}/", timeout=1.0, context=self._trusting).close()
+            urllib.request.urlopen(f"{self._place()}/", timeout=5.0, context=self._trusting).close()
         except urllib.error.HTTPError as error:
             error.close()
             return True
@@ -106,5 +106,5 @@ class Azurite(ObjectServer):
         headers["Authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(signature).decode()}"
         url = f"{self._place()}/{ACCOUNT}/{container}?restype=container"
         request = urllib.request.Request(url, method="PUT", headers={**headers, "Content-Length": "0"})
-        with urllib.request.urlopen(request, timeout=10.0, context=self._trusting) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S, context=self._trusting) as answer:
             assert answer.status == 201

@@ -6,6 +6,7 @@ Where the program cannot be had a test is skipped, and says why; in CI it fails.
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from tests.ports import free_port
 
 from ion.adapters.mongo.settings import MongoSettings
 
-START_S = 30.0
+PATIENCE_S = 180.0
 
 
 def program() -> str:
@@ -54,12 +55,13 @@ class MongoServer:
         return f"127.0.0.1:{self.port}"
 
     def settings(self, database: str = "", **fields: Any) -> MongoSettings:
-        """Of a database of its own, by default."""
-        return MongoSettings(hosts=(self.host,), database=database or f"t{uuid.uuid4().hex[:16]}", **fields)
+        """Of a database of its own, by default; with much patience, which only a server that is away uses up."""
+        known = {"hosts": (self.host,), "database": database or f"t{uuid.uuid4().hex[:16]}", "timeout_s": 60.0}
+        return MongoSettings(**{**known, **fields})
 
     def client(self, **options: Any) -> MongoClient[dict[str, Any]]:
         """A client of the vendor's, that blocks."""
-        return MongoClient(self.host, serverSelectionTimeoutMS=500, **{**self._client, **options})
+        return MongoClient(self.host, **{"serverSelectionTimeoutMS": PATIENCE_S * 1000, **self._client, **options})
 
     def __enter__(self) -> Self:
         self.start()
@@ -94,11 +96,13 @@ class MongoServer:
             self._process = None
 
     def wait(self) -> None:
-        """Until it answers."""
-        until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            with suppress(PyMongoError), self.client() as client:
-                client.admin.command("ping")
+        """Until it answers. The client comes once it listens: one that fails to connect may leave a socket behind."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until and self._process is not None and self._process.poll() is None:
+            with suppress(OSError, PyMongoError):
+                socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S).close()
+                with self.client() as client:
+                    client.admin.command("ping")
                 return
             time.sleep(0.1)
         pytest.fail(f"the MongoDB server does not start: {self._log.read_text()[-2000:]}")

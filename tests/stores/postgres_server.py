@@ -22,7 +22,7 @@ from tests.ports import free_port
 
 from ion.adapters.postgres.settings import PostgresSettings
 
-START_S = 60.0
+PATIENCE_S = 180.0
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 port = {port}
@@ -69,9 +69,9 @@ class PostgresServer:
             raise
 
     def settings(self, **changes: object) -> PostgresSettings:
-        """A schema that nobody has used; `changes` go over that."""
-        fields = {"port": self.port, "database": "postgres", "user": "ion", "schema": f"t_{uuid.uuid4().hex}"}
-        return PostgresSettings(**{**fields, **changes})  # type: ignore[arg-type]
+        """A schema that nobody has used, with as much patience as there can be; `changes` go over that."""
+        place = {"port": self.port, "database": "postgres", "user": "ion", "schema": f"t_{uuid.uuid4().hex}"}
+        return PostgresSettings(**{**place, "timeout_s": 60.0, **changes})  # type: ignore[arg-type]
 
     @property
     def dead(self) -> bool:
@@ -88,7 +88,7 @@ class PostgresServer:
                 stderr=log,
                 cwd="/",
             )
-        until = time.monotonic() + START_S
+        until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until and self._process.poll() is None:
             with suppress(psycopg.OperationalError):
                 self.execute("SELECT 1")
@@ -101,7 +101,7 @@ class PostgresServer:
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             try:
-                self._process.wait(START_S)
+                self._process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -116,7 +116,7 @@ class PostgresServer:
     def execute(self, statement: str) -> Sequence[tuple[object, ...]]:
         """A statement on a connection of its own; its rows."""
         with psycopg.connect(
-            host="127.0.0.1", port=self.port, dbname="postgres", user="ion", autocommit=True, connect_timeout=5
+            host="127.0.0.1", port=self.port, dbname="postgres", user="ion", autocommit=True, connect_timeout=60
         ) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []

@@ -110,7 +110,7 @@ class Seaweed(ObjectServer):
         """By a signed request for the bucket's own path; that there is one is fine."""
         url = obstore.sign(self._store(bucket), "PUT", "", timedelta(seconds=60))
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=2.0).close()
+            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=10.0).close()
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != 409:

@@ -17,7 +17,8 @@ import trustme
 
 from ion.adapters.blobs.objects_settings import ObjectsSettings
 
-START_S = 60.0
+PATIENCE_S = 180.0
+"""For a start, an end, or an answer: what a server takes beside many others on a busy machine."""
 
 
 def lacking(why: str) -> None:
@@ -82,7 +83,7 @@ class ObjectServer(ABC):
         if self._process is not None and self.graceful:
             self._process.terminate()
             try:
-                self._process.wait(START_S)
+                self._process.wait(PATIENCE_S)
             finally:
                 self.kill()
         self.kill()
@@ -95,7 +96,7 @@ class ObjectServer(ABC):
 
     def wait(self) -> None:
         """Until it answers."""
-        until = time.monotonic() + START_S
+        until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             if self._process is not None and self._process.poll() is not None:
                 break

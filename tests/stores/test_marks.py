@@ -28,7 +28,7 @@ def postgres() -> Iterator[PostgresServer]:
 def settings(request: pytest.FixtureRequest) -> Settings:
     name = {"postgres": "postgres", "mongodb": "mongo_server"}[request.param]
     server: PostgresServer | MongoServer = request.getfixturevalue(name)
-    return Settings(ledger=Backend(kind=request.param, options=server.settings(timeout_s=30.0)))
+    return Settings(ledger=Backend(kind=request.param, options=server.settings()))
 
 
 async def served(store: Path, settings: Settings | None) -> list[str]:

@@ -2,16 +2,15 @@
 
 import asyncio
 
-import pytest
+from tests.leftovers import LEAVES, collected
 from tests.stores.mongo_server import MongoServer, mongo_server
 
 from ion.adapters.mongo.database import MongoDatabase
 from ion.adapters.mongo.schema import META
 
-__all__ = ["mongo_server"]
+__all__ = ["collected", "mongo_server"]
 
-# A client that is closed while it connects leaves its socket to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = LEAVES  # a client that is closed while it connects leaves its socket
 
 TURNS = 20
 """Of the loop: as many as a command takes as a rule."""

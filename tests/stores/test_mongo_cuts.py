@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import pytest
+from tests.leftovers import LEAVES, collected
 from tests.stores.mongo_proxy import Proxy
 from tests.stores.mongo_server import MongoServer, mongo_server
 
@@ -27,10 +28,9 @@ from ion.testing.conformance.documents import record
 from ion.testing.conformance.ledger_keeping import next_run
 from ion.testing.conformance.ledger_stage import claim, failure, manifest, revision, waiting_job
 
-__all__ = ["mongo_server"]
+__all__ = ["collected", "mongo_server"]
 
-# A client that is closed while it connects leaves its socket to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = LEAVES  # a client that is closed while it connects leaves its socket
 
 WRITES_MOST = 40
 
@@ -68,7 +68,7 @@ async def cut(server: MongoServer, settings: MongoSettings, at: int, verb: Verb,
 async def everywhere(server: MongoServer, verb: Verb, before: Verb, check: Verb, *, after: bool) -> None:
     """Cuts a verb at every write it makes; `before` prepares, and `check` says what must be true."""
     for at in range(WRITES_MOST):
-        settings = server.settings(timeout_s=20.0)
+        settings = server.settings()
         async with opened(settings) as ledger:
             await before(ledger)
         was_cut = await cut(server, settings, at, verb, after=after)
@@ -272,7 +272,7 @@ async def test_records_are_whole_after_a_cut(mongo_server: MongoServer, after: b
         return [record("a", correlation_id=flow, text=long, flow=flow), record("b", correlation_id=flow, flow=flow)]
 
     for at in range(WRITES_MOST):
-        settings = mongo_server.settings(timeout_s=20.0)
+        settings = mongo_server.settings()
         async with MongoDatabase(settings) as database:
             documents = MongoDocuments(database)
             await documents.put([*records("old"), record("c")])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.leftovers import LEAVES, collected
 from tests.stores.certificates import Certificates
 from tests.stores.mongo_server import MongoServer
 
@@ -24,12 +25,13 @@ from ion.model.job import Job
 from ion.testing.conformance.ledger_stage import claim, manifest, waiting_job
 from ion.wiring import open_store
 
+__all__ = ["collected"]
+
 PATIENCE_S = 60.0
 PASSWORD = "correct-horse"
 WRONG = "battery-staple"
 
-# A client that is closed while it connects leaves its socket to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = LEAVES  # a client that is closed while it connects leaves its socket
 
 
 @pytest.fixture(scope="module")

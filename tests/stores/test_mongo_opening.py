@@ -25,7 +25,7 @@ from ion.testing.conformance.ledger_stage import waiting_job
 
 async def main():
     sys.stdin.readline()
-    async with MongoDatabase(MongoSettings(hosts=({host!r},), database={database!r}, timeout_s=30.0)) as database:
+    async with MongoDatabase(MongoSettings(hosts=({host!r},), database={database!r}, timeout_s=60.0)) as database:
         await MongoLedger(database).admit([waiting_job(flow="f")])
     print("done")
 
