@@ -21,12 +21,12 @@ LARGE = 12 * MIB + 17
 
 
 def place(server: ObjectServer, port: int = 0) -> ObjectsSettings:
-    """A fresh place of a store that can grant, given up on soon."""
+    """A fresh place of a store that can grant, whose requests are soon not repeated any more."""
     settings = server.fresh(
         f"t-{uuid.uuid4().hex}/at" if isinstance(server, Seaweed) else f"t-{uuid.uuid4().hex}", port
     )
     settings = server.role(settings) if isinstance(server, Seaweed) else settings
-    return msgspec.structs.replace(settings, retries=2, retry_for_s=2.0, timeout_s=10.0)
+    return msgspec.structs.replace(settings, retries=2, retry_for_s=60.0)
 
 
 def ring(grant: Grant) -> Ring:

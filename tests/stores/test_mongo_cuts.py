@@ -7,7 +7,7 @@ repeatable or repaired by who comes next.
 import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import msgspec
 import pytest
@@ -49,20 +49,32 @@ async def opened(settings: MongoSettings) -> AsyncIterator[MongoLedger]:
         yield MongoLedger(database, max_jobs=100)
 
 
+@asynccontextmanager
+async def hasty(settings: MongoSettings) -> AsyncIterator[MongoDatabase]:
+    """Gives up soon what cannot be; on a busy machine that may be its opening."""
+    async with AsyncExitStack() as stack:
+        while True:
+            with suppress(UnavailableError):
+                database = await stack.enter_async_context(MongoDatabase(settings))
+                break
+        yield database
+
+
 async def cut(server: MongoServer, settings: MongoSettings, at: int, verb: Verb, *, after: bool) -> bool:
     """Runs a verb on a line that is cut at its write number `at`; whether it has so many."""
-    async with Proxy(server.port) as proxy:
-        through = MongoSettings(uri=proxy.uri, database=settings.database, timeout_s=0.5)
-        async with MongoDatabase(through) as database:
-            proxy.writes, proxy.cut_at, proxy.cut_after = 0, at, after
-            try:
-                await verb(MongoLedger(database, max_jobs=100))
-            except UnavailableError:
-                return True
-            finally:
-                gc.collect()
-            # What was cut may have been news, of which the verb knows nothing.
-            return proxy.writes >= at
+    async with (
+        Proxy(server.port) as proxy,
+        hasty(MongoSettings(uri=proxy.uri, database=settings.database, timeout_s=0.5)) as database,
+    ):
+        proxy.writes, proxy.cut_at, proxy.cut_after = 0, at, after
+        try:
+            await verb(MongoLedger(database, max_jobs=100))
+        except UnavailableError:
+            return True
+        finally:
+            gc.collect()
+        # What was cut may have been news, of which the verb knows nothing.
+        return proxy.writes >= at
 
 
 async def everywhere(server: MongoServer, verb: Verb, before: Verb, check: Verb, *, after: bool) -> None:

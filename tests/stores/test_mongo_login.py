@@ -27,7 +27,9 @@ from ion.wiring import open_store
 
 __all__ = ["collected"]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
+LIMIT_S = 8.0
+"""Of calls that fail by it: the client tries for so long to get a line."""
 PASSWORD = "correct-horse"
 WRONG = "battery-staple"
 
@@ -77,7 +79,7 @@ def ready(server: MongoServer) -> None:
 
 def asked(server: MongoServer, certificates: Certificates, **fields: Any) -> MongoSettings:
     """Those of `owner` over a line that is checked, with changes."""
-    usual = {"user": "owner", "password": PASSWORD, "tls": True, "tls_ca": certificates.pem("ca"), "timeout_s": 3.0}
+    usual = {"user": "owner", "password": PASSWORD, "tls": True, "tls_ca": certificates.pem("ca")}
     return server.settings("ion", **{**usual, **fields})
 
 
@@ -101,12 +103,18 @@ async def test_a_line_with_tls_is_used(server: MongoServer, certificates: Certif
     """With the right authority and password everything works, by single settings and by a connection string."""
     await works(asked(server, certificates))
     uri = f"mongodb://owner:{PASSWORD}@{server.host}/?authSource=admin&tls=true&tlsCAFile={certificates.pem('ca')}"
-    await works(MongoSettings(uri=uri))
+    await works(MongoSettings(uri=uri, timeout_s=60.0))
 
 
 REFUSED: Mapping[str, tuple[Callable[[Certificates], dict[str, Any]], str]] = {
-    "an authority that did not sign": (lambda made: {"tls_ca": made.pem("stranger")}, "is not trusted, or has expired"),
-    "the system's authorities": (lambda _: {"tls_ca": ""}, "is not trusted, or has expired .* set tls_ca"),
+    "an authority that did not sign": (
+        lambda made: {"tls_ca": made.pem("stranger"), "timeout_s": LIMIT_S},
+        "is not trusted, or has expired",
+    ),
+    "the system's authorities": (
+        lambda _: {"tls_ca": "", "timeout_s": LIMIT_S},
+        "is not trusted, or has expired .* set tls_ca",
+    ),
     "no such file": (lambda _: {"tls_ca": "/missing.pem"}, r"/missing\.pem.*check uri, hosts, tls_ca and tls_cert"),
     "a file that is no certificate": (lambda made: {"tls_ca": made.key("ca")}, "check uri, hosts, tls_ca and tls_cert"),
     "a key that is not there": (lambda made: {"tls_cert": made.pem("keeper")}, "check uri, hosts, tls_ca and tls_cert"),
@@ -139,7 +147,7 @@ async def test_a_server_of_another_name_is_told(certificates: Certificates, tmp_
         guarded(with_users(tmp_path), certificates, name="elsewhere") as server,
         pytest.raises(InvalidError, match=r"shows a certificate for another name .* set hosts to that name"),
     ):
-        await works(asked(server, certificates))
+        await works(asked(server, certificates, timeout_s=LIMIT_S))
 
 
 async def test_a_certificate_of_the_client_is_shown(certificates: Certificates, tmp_path: Path) -> None:
@@ -152,14 +160,14 @@ async def test_a_certificate_of_the_client_is_shown(certificates: Certificates, 
         await works(asked(server, certificates, tls_cert=certificates.both("keeper"), **open_to_all))
         for cert in ("", certificates.both("foreign")):
             with pytest.raises(UnavailableError, match="that tls and tls_cert are as it wants them"):
-                await works(asked(server, certificates, tls_cert=cert, **open_to_all))
+                await works(asked(server, certificates, tls_cert=cert, timeout_s=LIMIT_S, **open_to_all))
 
 
 async def test_a_line_without_tls_is_told(server: MongoServer, mongo_server: MongoServer) -> None:
     """One side encrypts and the other does not: that cannot be told from an outage, so tls is named beside it."""
     for settings in (
-        server.settings("ion", timeout_s=2.0),
-        mongo_server.settings("ion", tls=True, timeout_s=2.0),
+        server.settings("ion", timeout_s=LIMIT_S),
+        mongo_server.settings("ion", tls=True, timeout_s=LIMIT_S),
     ):
         with pytest.raises(UnavailableError, match="that tls and tls_cert are as it wants them"):
             await works(settings)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from tests.buses.proxy import Proxy
 from tests.stores.postgres_server import PostgresServer, postgres_server
@@ -40,6 +41,12 @@ def mortal() -> Iterator[PostgresServer]:
 async def opened(settings: PostgresSettings) -> AsyncIterator[PostgresLedger]:
     async with Postgres(settings) as database:
         yield PostgresLedger(database)
+
+
+def limited(ledger: PostgresLedger, limit_s: float) -> None:
+    """How long a call may take from now on; its connections stay as they are."""
+    database = ledger._database
+    database._settings = database._pool._settings = msgspec.structs.replace(database._settings, timeout_s=limit_s)
 
 
 async def works(ledger: PostgresLedger) -> None:
@@ -118,16 +125,18 @@ async def test_nothing_acknowledged_is_lost_in_a_crash(mortal: PostgresServer) -
 
 async def test_a_server_that_hangs_is_given_up_in_time(server: PostgresServer) -> None:
     """Where no answer comes a verb ends with a sentence that tells the time limit, and works when the line does."""
-    async with Proxy(server.port) as proxy, opened(server.settings(port=proxy.port, timeout_s=1.0)) as ledger:
+    async with Proxy(server.port) as proxy, opened(server.settings(port=proxy.port)) as ledger:
         (job,) = [waiting_job(flow="f")]
         await ledger.admit([job])
         proxy.stall()
+        limited(ledger, 1.0)
         async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(UnavailableError, match="did not answer within 1 s"):
                 await ledger.get(job.id)
             with pytest.raises(UnavailableError, match="did not answer within 1 s"):
                 await ledger.get(job.id)
         proxy.resume()
+        limited(ledger, PATIENCE_S)
         await works(ledger)
         assert (await ledger.get(job.id)).id == job.id
 
@@ -146,14 +155,16 @@ async def test_a_cut_line_is_mended(server: PostgresServer) -> None:
 
 async def test_a_statement_that_others_block_ends_in_time(server: PostgresServer) -> None:
     """A lock that somebody keeps does not hang a verb: the server ends it, and says what to look for."""
-    settings = server.settings(timeout_s=1.0)
+    settings = server.settings()
     async with opened(settings) as ledger:
         await ledger.admit([waiting_job(flow="f")])
-        blocker = await connected(server.settings(schema=settings.schema), 5.0)
-        async with blocker, blocker.transaction():
+        blocker = await connected(settings, PATIENCE_S)
+        async with blocker, blocker.transaction(), opened(msgspec.structs.replace(settings, timeout_s=1.0)) as hasty:
+            assert await hasty._database.run("SHOW statement_timeout") == [("900ms",)]
+            limited(hasty, PATIENCE_S)  # so that it is surely the server who ends it
             await blocker.execute("LOCK TABLE jobs")
             with pytest.raises(UnavailableError, match="took too long for a statement"):
-                await ledger.admit([waiting_job(flow="f")])
+                await hasty.admit([waiting_job(flow="f")])
         assert await ledger.admit([waiting_job(flow="f")])
 
 
@@ -187,9 +198,9 @@ async def test_a_full_pool_is_waited_for(server: PostgresServer) -> None:
         assert (await ledger.open("f")).waiting == 200
 
 
-async def test_several_dispatchers_get_by_on_few_connections(server: PostgresServer) -> None:
+async def test_several_dispatchers_get_by_on_few_connections(mortal: PostgresServer) -> None:
     """Eight dispatchers with 200 running jobs stay within the server's 50 connections, and finish every job once."""
-    settings = server.settings()
+    settings = mortal.settings()  # nobody else's connections are there
     jobs = [waiting_job(flow="f") for _ in range(400)]
 
     async def work(name: str, ledger: PostgresLedger) -> int:
@@ -204,7 +215,7 @@ async def test_several_dispatchers_get_by_on_few_connections(server: PostgresSer
         async with _many(settings, 7) as others:
             ledgers = [first, *others]
             counts = await asyncio.gather(*(work(str(n), ledger) for n, ledger in enumerate(ledgers)))
-            ((used,),) = server.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ion'")
+            ((used,),) = mortal.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ion'")
         assert sum(counts) == len(jobs)
         assert isinstance(used, int)
         assert used <= 40
