@@ -11,11 +11,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from ion.adapters.sqlite import database as subject
 from ion.adapters.sqlite.database import Database
 from ion.ports.ledger import Changes
 
 
 async def write_marks(file: Path, name: str, count: int, synchronous: str) -> None:
+    subject._PATIENCE_S = 120.0  # whoever has the lock may have to wait for a processor
     async with Database(file, synchronous=synchronous) as database:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)

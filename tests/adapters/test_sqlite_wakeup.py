@@ -14,7 +14,7 @@ from ion.adapters.sqlite.wakeup import Wakeup, private_folder, socket_folder
 from ion.errors import UnsupportedError
 from ion.ports.ledger import Changes, Listener
 
-BOUND_S = 20.0
+BOUND_S = 120.0
 
 
 async def collect(listener: Listener, enough: Callable[[Changes], bool]) -> Changes:

@@ -16,6 +16,7 @@ from ion.errors import UnavailableError, UnsupportedError
 from ion.testing.conformance.bus_harness import ids_of, made
 
 TOPIC, GROUP = "photo", "detect"
+PATIENCE_S = 120.0
 
 
 async def works(bus: NatsBus) -> None:
@@ -24,7 +25,7 @@ async def works(bus: NatsBus) -> None:
         await bus.ensure([TOPIC], [GROUP])
         await bus.publish([event := made(TOPIC)])
         async with bus.subscribe([TOPIC], GROUP) as receiver:
-            deliveries = await receiver.receive(1, 10.0)
+            deliveries = await receiver.receive(1, PATIENCE_S)
             await receiver.ack(deliveries)
     assert ids_of(deliveries) == [event.id]
 
@@ -98,7 +99,7 @@ async def test_a_line_may_be_encrypted(certificates: Path) -> None:
         await works(NatsBus(NatsSettings(servers=(server.url,), tls=ours)))
         for tls in (NatsTls(), NatsTls(ca=cert)):
             with pytest.raises(UnavailableError, match="no NATS server can be used"):
-                await works(NatsBus(NatsSettings(servers=(server.url,), tls=tls, timeout_s=2.0)))
+                await works(NatsBus(NatsSettings(servers=(server.url,), tls=tls, timeout_s=5.0)))
         with pytest.raises(UnavailableError, match=r"none\.pem cannot be used"):
             await works(NatsBus(NatsSettings(servers=(server.url,), tls=NatsTls(ca="/none.pem"))))
 
@@ -176,7 +177,7 @@ async def test_what_an_outsider_publishes_is_received(tmp_path: Path) -> None:
             await outsider.publish("ion.photo", json.dumps(document).encode())
             assert [event.origid for event in await bus.peek(GROUP, 9)] == ["7"]
             async with bus.subscribe([TOPIC], GROUP) as receiver:
-                deliveries = [*await receiver.receive(1, 10.0), *await receiver.receive(1, 10.0)]
+                deliveries = [*await receiver.receive(1, PATIENCE_S), *await receiver.receive(1, PATIENCE_S)]
                 await receiver.ack(deliveries)
             assert deliveries[0].raw == b"not an event"
             assert "cannot be read" in deliveries[0].fault

@@ -20,8 +20,8 @@ from ion.model import ids
 from ion.ports.bus import Bus
 from ion.testing.conformance.bus_harness import ids_of, made
 
-PATIENCE_S = 60.0
-SLOW_BEATS = {"timeout_s": 3.0, "heartbeat_s": 60}
+PATIENCE_S = 180.0
+SLOW_BEATS = {"timeout_s": 8.0, "heartbeat_s": 60}
 
 
 @pytest.fixture(autouse=True)

@@ -94,7 +94,7 @@ async def acknowledged(receiver: Receiver, missing: set[str]) -> None:
 
 async def received(receiver: Receiver, count: int) -> list[Delivery]:
     deliveries: list[Delivery] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(180):
         while len(deliveries) < count:
             deliveries += await receiver.receive(count - len(deliveries), 2.0)
     return deliveries
@@ -114,7 +114,7 @@ async def test_a_broker_killed_under_load_loses_nothing(
 
     async with open_servicebus(settings_for(double, **QUICK)) as bus:
         await bus.ensure([topic], [GROUP])
-        async with bus.subscribe([topic], GROUP) as receiver, asyncio.timeout(80), asyncio.TaskGroup() as tasks:
+        async with bus.subscribe([topic], GROUP) as receiver, asyncio.timeout(600), asyncio.TaskGroup() as tasks:
             tasks.create_task(publish_all(bus))
             tasks.create_task(acknowledged(receiver, missing))
             for _ in range(2):
@@ -137,7 +137,7 @@ async def test_an_outage_is_told_once(double: Double, topic: str, told: pytest.L
             double.start()
             await persist(bus, [event := made(topic)])
             assert ids_of(await received(receiver, 1)) == [event.id]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(180):
                 while len(told.messages) < 2:
                     await receiver.receive(1, 0.5)
     gone, back = told.messages
@@ -176,7 +176,7 @@ async def test_a_stalled_line_is_noticed(
         async with bus.subscribe([topic], GROUP) as receiver:
             await receiver.ack(await received(receiver, 1))
             proxy.stall()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(180):
                 with pytest.raises(UnavailableError, match="sending to the topic"):
                     await bus.publish([made(topic)])
             assert list(await receiver.receive(1, 10.0)) == []
@@ -184,7 +184,7 @@ async def test_a_stalled_line_is_noticed(
             proxy.resume()
             await persist(bus, [event := made(topic)])
             missing = {event.id}
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(180):
                 await acknowledged(receiver, missing)
 
 

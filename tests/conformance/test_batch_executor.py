@@ -29,11 +29,11 @@ class TestBatchExecutor(ExecutorConformance):
         return await self.place.stored(path)
 
     async def abandon(self, script: str) -> Assignment:
-        async with asyncio.timeout(90.0):
+        async with asyncio.timeout(240.0):
             return await abandon(self.place, self.assignment(script))
 
     async def ended(self, work: Assignment) -> None:
-        await becomes(lambda: self.double.account.one("completed") is not None)
+        await becomes(lambda: self.double.account.one("completed") is not None, 240.0)
 
     def assignment(self, script: str, **more: Any) -> Assignment:
         return self.place.assignment(script, **more)

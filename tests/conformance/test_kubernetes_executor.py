@@ -37,7 +37,7 @@ class TestKubernetesExecutor(ExecutorConformance):
 
     async def ended(self, work: Assignment) -> None:
         namespace = self.where.kubernetes.namespace
-        words = ("wait", "-n", namespace, "--for=condition=complete", "--timeout=60s", "job", "--all")
+        words = ("wait", "-n", namespace, "--for=condition=complete", "--timeout=240s", "job", "--all")
         await asyncio.to_thread(self.cluster.kubectl, *words)
 
     def assignment(self, script: str, **more: Any) -> Assignment:

@@ -11,7 +11,7 @@ from ion.adapters.bus.nats_settings import NatsSettings
 from ion.ports.bus import Bus
 from ion.testing.conformance.bus import BusConformance
 
-HOLD_S = 1.5
+HOLD_S = 6.0
 """So short that a test can wait for it; a receiver that lives keeps what it holds all the same."""
 
 
@@ -26,7 +26,7 @@ class TestNatsBus(BusConformance):
 
     @pytest.fixture(autouse=True)
     def settings_of(self, server: NatsServer) -> None:
-        self.settings = NatsSettings(servers=(server.url,), ack_wait_s=HOLD_S)
+        self.settings = NatsSettings(servers=(server.url,), ack_wait_s=HOLD_S, timeout_s=60.0)
 
     def open_bus(self) -> AbstractAsyncContextManager[Bus]:
         return NatsBus(self.settings)
@@ -37,5 +37,5 @@ from ion.adapters.bus.nats import NatsBus
 from ion.adapters.bus.nats_settings import NatsSettings
 
 def open_bus():
-    return NatsBus(NatsSettings(servers={self.settings.servers!r}, ack_wait_s={HOLD_S}))
+    return NatsBus(NatsSettings(servers={self.settings.servers!r}, ack_wait_s={HOLD_S}, timeout_s=60.0))
 """

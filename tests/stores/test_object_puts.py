@@ -17,6 +17,7 @@ import pytest
 from tests.stores.http_proxy import Fate, HttpProxy
 from tests.stores.server import ObjectServer
 
+from ion.adapters.blobs import objects_put
 from ion.adapters.blobs.objects import ObjectBlobs
 from ion.adapters.blobs.objects_claim import Claim
 from ion.adapters.blobs.objects_settings import MIB
@@ -102,10 +103,14 @@ async def test_a_taken_path_costs_no_upload(blobs: ObjectBlobs, tmp_path: Path) 
     assert await blobs.get_bytes("a/b") == b"small"
 
 
-async def test_a_dead_writers_claim_is_taken_over(server: ObjectServer, tmp_path: Path) -> None:
+async def test_a_dead_writers_claim_is_taken_over(
+    server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A writer that died while it completed its upload keeps the next from it for a while, not for ever."""
     file, content = given(tmp_path, "large")
-    settings = msgspec.structs.replace(server.fresh(f"t-{uuid.uuid4().hex}"), timeout_s=4.0, retry_for_s=0.5)
+    settings = server.fresh(f"t-{uuid.uuid4().hex}")
+    living_s = 2 * (settings.retry_for_s + settings.timeout_s)  # of requests that have all the time they need
+    monkeypatch.setattr(objects_put, "_MARGIN_S", 2.0 - living_s)
     async with ObjectBlobs(settings) as blobs:
         dead = Claim(blobs._store, mark(blobs, "a/", "b"), uuid.uuid4().hex, 1.0)
         await dead.take(_free)
@@ -162,6 +167,7 @@ async def test_a_file_that_shrinks_is_not_stored(blobs: ObjectBlobs, tmp_path: P
 _UP_AND_DOWN = """
 import asyncio
 from pathlib import Path
+from ion.adapters.blobs import objects_put
 from ion.adapters.blobs.objects import ObjectBlobs
 from ion.adapters.blobs.objects_settings import ObjectsSettings
 

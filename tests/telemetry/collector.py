@@ -4,6 +4,7 @@ It can refuse, and it can be slow to answer: whoever exports to it has to bear t
 """
 
 import gzip
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ REQUESTS = {
     "/v1/metrics": metrics_service_pb2.ExportMetricsServiceRequest,
     "/v1/logs": logs_service_pb2.ExportLogsServiceRequest,
 }
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 class Span(NamedTuple):
@@ -262,6 +263,6 @@ def _value(pair: KeyValue) -> Any:
 
 
 if __name__ == "__main__":  # a process of its own, to be killed
-    with http_collector() as ours:
+    with http_collector(int(sys.argv[1])) as ours:
         print(ours.endpoint, flush=True)
         threading.Event().wait()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.programs import Folder, Program, alive, raises, shell, until
+from tests.ports import free_port
 from tests.telemetry import collector as collectors
 from tests.telemetry.collector import Collector, http_collector
 
@@ -30,7 +31,7 @@ BACK = "WARNING ion.telemetry: telemetry can be exported again"
 def killable() -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A collector that is a process of its own, and its endpoint."""
     with subprocess.Popen(
-        [sys.executable, str(Path(collectors.__file__))], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(Path(collectors.__file__)), str(free_port())], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         endpoint = process.stdout.readline().strip()
@@ -50,7 +51,7 @@ def test_a_collector_that_is_killed_costs_one_warning(
     """Flows go on; when there is a collector again, what happens from then on arrives, and one line says so."""
     process, endpoint = killable
     here.pipeline(CHAIN)
-    up = here.up(env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **QUICK})
+    up = here.up(env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **QUICK, "OTEL_EXPORTER_OTLP_TIMEOUT": "10"})
     up.post("/events/a", files={"file": ("a", b"a")})
     until(lambda: here.released("two", 1))
     assert warnings(up.program) == []
@@ -122,8 +123,8 @@ def test_what_a_killed_dispatcher_handed_over_is_exported(
     here.pipeline(CHAIN)
     late = {"OTEL_BSP_SCHEDULE_DELAY": "3600000", "OTEL_METRIC_EXPORT_INTERVAL": "100"}
     up = here.up(env=exporting | late)
+    (exporter,) = exporters_of(up.program.pid)  # before there are modules, which come and go
     up.post("/events/a", files={"file": ("a", b"a")})
-    (exporter,) = exporters_of(up.program.pid)
     counted = ("two", "release")  # with the step's time goes its span
     collector.until(lambda: counted in collector.points("ion.step.duration"))
     assert collector.spans == []

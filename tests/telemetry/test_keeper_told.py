@@ -26,7 +26,7 @@ async def test_what_gateways_commit_is_told_by_who_releases_it(tmp_path: Path) -
 
     async with open_store(tmp_path / "store") as stores, Watching(hear) as lives:
         keeper = open_keeper(tmp_path / "store", stores, Settings(), Watched(Counts(), lives))
-        async with keeper, asyncio.timeout(30):
+        async with keeper, asyncio.timeout(180):
             raised = await raise_event(RootEvent(type="photo"), gateway="frontapi", ledger=stores.ledger,
                                        blobs=stores.blobs)  # fmt: skip
             await told.wait()

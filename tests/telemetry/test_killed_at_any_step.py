@@ -38,7 +38,7 @@ def dies(here: Folder, step: str, number: int, env: dict[str, str]) -> None:
             stdout=subprocess.DEVNULL,
             stderr=said,
             check=False,
-            timeout=60,
+            timeout=600,
         )
     assert ended.returncode == -signal.SIGKILL, (here.apart / "crash.err").read_text()
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import trustme
 from tests.buses.servicebus_double.access import KEYS
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[3]
 
 
 class Double:
     def __init__(self, folder: Path) -> None:
-        self.port = 0
+        self.port = free_port()
         self.ca_file = folder / "ca.pem"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None

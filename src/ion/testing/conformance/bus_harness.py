@@ -34,7 +34,7 @@ def ids_of(deliveries: Sequence[Delivery]) -> list[str]:
 
 
 class BusHarness(ABC):
-    patience_s = 30.0
+    patience_s = 120.0
     """How long a promised delivery may take, redelivery after a death included."""
     hold_s = 0.0
     """After how long this bus gives a delivery to another receiver when it hears nothing, 0 where it does not go by

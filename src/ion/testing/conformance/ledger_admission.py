@@ -12,6 +12,7 @@ from ion.model.job import FailureClass, Hold, Job, State
 from ion.ports.ledger import Changes, Control, JobFilter, Open
 from ion.testing.conformance.ledger_stage import (
     EPOCH,
+    PATIENCE_S,
     LedgerStage,
     Stage,
     claim,
@@ -60,7 +61,7 @@ class AdmissionConformance(LedgerStage):
         root = _root("f")
         async with stage.other.listen(Changes.COMMITTED) as news:
             await stage.ledger.admit([root])
-            assert await news.wait(10) == Changes.COMMITTED
+            assert await news.wait(PATIENCE_S) == Changes.COMMITTED
         (found,) = await stage.other.unreleased(10, "two")
         assert (found.id, found.manifest, found.owner) == (root.id, root.manifest, "two")
         assert await stage.ledger.open("f") == Open(committed=1)
@@ -169,7 +170,7 @@ class AdmissionConformance(LedgerStage):
         """A listener in another process learns that a job was admitted; kinds it did not ask for stay away."""
         async with stage.other.listen(Changes.DUE) as due, stage.other.listen(Changes.CANCEL) as cancel:
             await stage.admitted()
-            assert await due.wait(10) == Changes.DUE
+            assert await due.wait(PATIENCE_S) == Changes.DUE
             assert await cancel.wait(0) == Changes(0)
             assert await due.wait(0) == Changes(0)
 

@@ -9,7 +9,16 @@ import pytest
 
 from ion.model.job import State
 from ion.ports.ledger import Changes, GiveBack, JobFilter, Owner, Retry
-from ion.testing.conformance.ledger_stage import EPOCH, LedgerStage, Stage, claim, failure, manifest, revision
+from ion.testing.conformance.ledger_stage import (
+    EPOCH,
+    PATIENCE_S,
+    LedgerStage,
+    Stage,
+    claim,
+    failure,
+    manifest,
+    revision,
+)
 
 
 class ClaimConformance(LedgerStage):
@@ -108,7 +117,7 @@ class ClaimConformance(LedgerStage):
         assert not await stage.other.claim(claim())
         async with stage.other.listen(Changes.DUE) as news:
             await stage.ledger.pause_module("detect", paused=False, actor="me")
-            assert await news.wait(10) == Changes.DUE
+            assert await news.wait(PATIENCE_S) == Changes.DUE
         assert await stage.other.claim(claim())
 
     async def test_devices_are_never_given_twice(self, stage: Stage) -> None:

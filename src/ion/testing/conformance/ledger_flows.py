@@ -5,7 +5,16 @@ import pytest
 from ion.errors import ConflictError, NotFoundError
 from ion.model.job import FailureClass, Hold, State
 from ion.ports.ledger import Bury, Changes, Control, Health, Load, Open, Retry
-from ion.testing.conformance.ledger_stage import LedgerStage, Stage, claim, failure, manifest, revision, waiting_job
+from ion.testing.conformance.ledger_stage import (
+    PATIENCE_S,
+    LedgerStage,
+    Stage,
+    claim,
+    failure,
+    manifest,
+    revision,
+    waiting_job,
+)
 
 
 class FlowConformance(LedgerStage):
@@ -79,7 +88,7 @@ class FlowConformance(LedgerStage):
         assert await stage.other.waiting() == {"detect": None}
         async with stage.other.listen(Changes.DUE) as news:
             await stage.ledger.control("f", Control.NONE, "me")
-            assert await news.wait(10) == Changes.DUE
+            assert await news.wait(PATIENCE_S) == Changes.DUE
         assert len(await stage.other.claim(claim(10))) == 3
 
     async def test_flow_can_be_paused_before_its_birth(self, stage: Stage) -> None:
@@ -114,7 +123,7 @@ class FlowConformance(LedgerStage):
         (held,) = await stage.admitted(flow="f", hold=Hold.HOPS)
         async with stage.other.listen(Changes.CANCEL) as news:
             await stage.ledger.control("f", Control.CANCELLED, "me")
-            assert await news.wait(10) == Changes.CANCEL
+            assert await news.wait(PATIENCE_S) == Changes.CANCEL
         (late,) = await stage.admitted(flow="f")
         for job in (waiting, held, late):
             assert await stage.state(job) is State.CANCELLED
@@ -160,7 +169,7 @@ class FlowConformance(LedgerStage):
         both = [revision("detect", "photo"), revision("count", "photo", "face")]
         async with stage.other.listen(Changes.REGISTRY) as news:
             assert set(await stage.ledger.apply(both, "me")) == {"detect", "count"}
-            assert await news.wait(10) == Changes.REGISTRY
+            assert await news.wait(PATIENCE_S) == Changes.REGISTRY
         assert not await stage.other.apply(both, "me")
         assert [found.revision for found in await stage.other.modules()] == both[::-1]
 

@@ -10,7 +10,7 @@ from ion.model import ids
 from ion.model.event import FileRef
 from ion.model.job import Change, Job, State
 from ion.ports.ledger import Changes, Control, Ledger, Open
-from ion.testing.conformance.ledger_stage import LedgerStage, Stage, claim, event, manifest, revision
+from ion.testing.conformance.ledger_stage import PATIENCE_S, LedgerStage, Stage, claim, event, manifest, revision
 
 
 def next_run(job: Job) -> Job:
@@ -28,7 +28,7 @@ class KeepingConformance(LedgerStage):
         first = await self._released(stage)
         async with stage.other.listen(Changes.DUE) as news:
             assert await stage.ledger.rerun(next_run(first), (first.id,), "me")
-            assert await news.wait(10) == Changes.DUE
+            assert await news.wait(PATIENCE_S) == Changes.DUE
         (again,) = await stage.other.claim(claim())
         assert (again.id, again.run, again.event) == (next_run(first).id, 1, first.event)
         assert [change.actor for change in again.history] == ["admission", "me", "one"]

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from ion.model.job import Job, State
 from ion.ports.ledger import Changes, Claim, Control, Ledger, Move, Retry
-from ion.testing.conformance.ledger_stage import EPOCH, LedgerStage, Stage, claim, failure, revision
+from ion.testing.conformance.ledger_stage import EPOCH, PATIENCE_S, LedgerStage, Stage, claim, failure, revision
 
 NEAR, FAR = "local!0@1234", "kubernetes!0@1234"
 
@@ -111,7 +111,7 @@ class RouteConformance(LedgerStage):
         (job,) = await stage.admitted()
         async with stage.other.listen(Changes.DUE) as news:
             await put(stage, job)
-            assert await news.wait(10) == Changes.DUE
+            assert await news.wait(PATIENCE_S) == Changes.DUE
 
     async def test_routes_are_those_on_which_jobs_are_due(self, stage: Stage) -> None:
         """Not those of jobs that wait for their time, are held or run, nor another module's."""

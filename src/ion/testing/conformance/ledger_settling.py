@@ -9,7 +9,16 @@ import pytest
 from ion.errors import ConflictError
 from ion.model.job import HISTORY_LIMIT, FailureClass, Hold, State
 from ion.ports.ledger import Bury, Cancel, Changes, Control, GiveBack, Open, Retry
-from ion.testing.conformance.ledger_stage import EPOCH, LedgerStage, Stage, claim, failure, manifest, revision
+from ion.testing.conformance.ledger_stage import (
+    EPOCH,
+    PATIENCE_S,
+    LedgerStage,
+    Stage,
+    claim,
+    failure,
+    manifest,
+    revision,
+)
 
 
 class SettlingConformance(LedgerStage):
@@ -19,7 +28,7 @@ class SettlingConformance(LedgerStage):
         won = manifest()
         async with stage.other.listen(Changes.COMMITTED) as news:
             assert await stage.ledger.commit(job.id, 1, won)
-            assert await news.wait(10) == Changes.COMMITTED
+            assert await news.wait(PATIENCE_S) == Changes.COMMITTED
         found = await stage.other.get(job.id)
         assert (found.state, found.execution, found.manifest) == (State.COMMITTED, won.execution, won)
         assert (found.log, found.ended_at, found.deadline) == (won.log, EPOCH, None)
@@ -110,7 +119,7 @@ class SettlingConformance(LedgerStage):
         first, second = await stage.running(2, flow="f")
         async with stage.other.listen(Changes.ENDED) as news:
             assert await stage.ledger.settle(first.id, 1, "one", Bury(failure=failure()))
-            assert await news.wait(10) == Changes.ENDED
+            assert await news.wait(PATIENCE_S) == Changes.ENDED
         assert await stage.ledger.settle(second.id, 1, "one", Cancel(reason="asked for"))
         assert (await stage.state(first), await stage.state(second)) == (State.DEAD, State.CANCELLED)
         assert (await stage.ledger.open("f")).total == 0
@@ -187,7 +196,7 @@ class SettlingConformance(LedgerStage):
         (running,) = await stage.running()
         async with stage.other.listen(Changes.CANCEL) as news:
             assert await stage.ledger.cancel(running.id, "me")
-            assert await news.wait(10) == Changes.CANCEL
+            assert await news.wait(PATIENCE_S) == Changes.CANCEL
         assert (await stage.other.get(running.id)).cancelling
         assert not await stage.ledger.cancel((await stage.committed()).id, "me")
         assert not await stage.ledger.cancel("no such job", "me")

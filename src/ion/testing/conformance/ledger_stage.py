@@ -18,6 +18,8 @@ from ion.ports.ledger import Claim, Ledger
 
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 MAX_JOBS = 50_000
+PATIENCE_S = 120.0
+"""Within this a listener must have heard of a change."""
 
 
 class SetClock:
