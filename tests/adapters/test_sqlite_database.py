@@ -211,7 +211,7 @@ async def test_processes_that_hammer_one_file_all_get_on(tmp_path: Path) -> None
         )
     async with AsyncExitStack() as stack:
         processes = [await stack.enter_async_context(writer(file, name, 1_000_000, "normal")) for name in names]
-        acknowledged = dict.fromkeys(names, 0)
+        acknowledged, all_got_on = dict.fromkeys(names, 0), asyncio.Event()
 
         async def follow(name: str, process: asyncio.subprocess.Process) -> None:
             """As long as it writes: one that is not heard would stop."""
@@ -219,16 +219,16 @@ async def test_processes_that_hammer_one_file_all_get_on(tmp_path: Path) -> None
             while await process.stdout.readline():
                 acknowledged[name] += 1
                 if min(acknowledged.values()) >= enough:
-                    for one in processes:
-                        assert one.returncode is None
-                        one.kill()
-                    return
+                    all_got_on.set()
 
-        for process in processes:
-            start(process)
-        async with asyncio.TaskGroup() as following:
+        async with asyncio.timeout(600), asyncio.TaskGroup() as following:
             for name, process in zip(names, processes, strict=True):
+                start(process)
                 following.create_task(follow(name, process))
+            await all_got_on.wait()
+            assert [process.returncode for process in processes] == [None] * 3
+            for process in processes:
+                process.kill()
     async with Database(file) as database:
         for name in names:
             which = partial(_numbers, name=name)

@@ -263,7 +263,7 @@ async def test_an_alarm_of_the_broker_holds_publishing_and_not_receiving(mortal:
     topic, group = f"topic.{ids.new_id()}", f"group-{ids.new_id()}"
     async with (
         open_rabbit(mortal.settings(timeout_s=60.0)) as bus,
-        open_rabbit(mortal.settings(timeout_s=4.0)) as hasty,
+        open_rabbit(mortal.settings(timeout_s=10.0)) as hasty,
     ):
         await bus.ensure([topic], [group])
         events = [made(topic) for _ in range(10)]
