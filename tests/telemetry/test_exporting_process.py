@@ -99,6 +99,17 @@ async def test_figures_that_nobody_tells_hold_up_no_end(
     assert "the ledger did not answer" in caplog.text
 
 
+async def test_one_that_does_not_come_to_its_own_end_is_ended_and_told(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a machine so busy that it has not begun, it cannot say itself what is lost."""
+    monkeypatch.setattr(module, "END_S", 0.0)
+    collector.delay_s = 600
+    async with of(collector) as telemetry:
+        telemetry.live(life())
+    assert "the last telemetry could not be exported within 0 s and is lost" in caplog.text
+
+
 async def test_programs_beside_the_pipeline_are_not_the_exporters(
     collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

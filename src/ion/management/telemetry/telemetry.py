@@ -114,7 +114,8 @@ class Telemetry:
         try:
             async with asyncio.timeout(END_S):
                 await process.wait()
-        except TimeoutError:  # it gives up before, if it can
+        except TimeoutError:  # it gives up before, and says so, unless the machine was too busy to start it
+            log.warning("the last telemetry could not be exported within %g s and is lost", END_S)
             process.kill()
             await process.wait()
 
