@@ -87,7 +87,7 @@ async def credential(blobs: Blobs, work: Assignment, *, lasts_s: float) -> Crede
     return Credential(content=content, lasts_s=(granted.ends_at - datetime.now(UTC)).total_seconds())
 
 
-async def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
+async def until(true: Callable[[], bool], within_s: float = 300.0) -> None:
     """Looks again and again, in a thread, until it is so. Raises TimeoutError."""
     if not await asyncio.to_thread(waited, true, within_s):
         raise TimeoutError("it has not come about")
@@ -143,14 +143,14 @@ async def abandon(place: Place, work: Assignment, *, stored: bool = False) -> As
     is `stored`.
     """
     program = _ELSEWHERE.format(place=msgspec.json.encode(place), work=msgspec.json.encode(work), stored=stored)
-    async with running(program) as output, asyncio.timeout(90.0):
+    async with running(program) as output, asyncio.timeout(300.0):
         assert await output.readline() == b"begun\n"
     return work
 
 
 async def until_stored(place: Place, prefix: str, wanted: Callable[[Sequence[str]], bool]) -> None:
     """Until the blobs below a folder are such."""
-    async with asyncio.timeout(60.0), ObjectBlobs(place.store) as blobs:
+    async with asyncio.timeout(300.0), ObjectBlobs(place.store) as blobs:
         while not wanted([blob.path async for blob in blobs.list(f"{prefix.rstrip('/')}/")]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
