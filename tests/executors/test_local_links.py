@@ -132,7 +132,8 @@ async def test_the_neighbour_with_the_same_input_is_not_blamed(tmp_path: Path) -
 async def test_a_killed_dispatcher_leaves_no_module_that_could_write(tmp_path: Path) -> None:
     """The guard ends what it guards when the dispatcher is gone, before anybody recovers it."""
     event = await stored_input(tmp_path)
-    script = f'{ALLOWED}echo begun; trap "" TERM HUP; sleep 0.4; echo x >> "$ION_DIR/{INPUT}"; sleep 1000'
+    waits = "while kill -0 $PPID 2>/dev/null; do :; done"
+    script = f'{ALLOWED}echo begun; trap "" TERM HUP; {waits}; echo x >> "$ION_DIR/{INPUT}"; sleep 1000'
     await abandon(tmp_path, assignment(script, event=event))
     await until(lambda: not left_of(tmp_path))
     await unchanged(tmp_path, event)
