@@ -54,6 +54,20 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     def assignment(self, script: str, **more: Any) -> Assignment:
         return assignment(script, **{"image": SHELL, "provider": "kubernetes", **more})
 
+    def gated(self, script: str, **more: Any) -> Assignment:
+        """An attempt whose script may wait for `open_gate` by `$GATE`."""
+        gate = Path(self.folder) / "gate"
+        gate.mkdir()
+        kubernetes = {
+            "volumes": [{"name": "gate", "hostPath": {"path": str(gate)}}],
+            "volumeMounts": [{"name": "gate", "mountPath": "/gate"}],
+        }
+        env = {"GATE": "until [ -e /gate/open ]; do sleep 0.1; done"}
+        return self.assignment(script, kubernetes=kubernetes, env=env, **more)
+
+    def open_gate(self) -> None:
+        (Path(self.folder) / "gate/open").touch()
+
     async def stored(self, path: str) -> bytes:
         async with ObjectBlobs(self.store) as blobs:
             return await blobs.get_bytes(path)
