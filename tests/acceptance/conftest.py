@@ -25,7 +25,7 @@ from ion.wiring import open_store
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 
 
 class Pipeline:
