@@ -25,7 +25,8 @@ from ion.wiring import open_store
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
+"""For what ends by itself, on however slow a machine."""
 
 
 class Pipeline:

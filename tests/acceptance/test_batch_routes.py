@@ -88,7 +88,7 @@ def test_a_dispatcher_of_two_providers_outlives_any_kill(laid: Pipeline, double:
         up.send_signal(signal.SIGKILL)
         up.wait()
         up = laid.start("up")
-    laid.ion("flow", "wait", flow, "--timeout", "85s")
+    laid.ion("flow", "wait", flow)
     laid.until(lambda: not tasks(double))
     jobs = laid.jobs()
     assert Counter((job.module, job.state) for job in jobs if job.module != "frontapi") == {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from tests.acceptance.bus_servers import SERVERS, BusServer
+from tests.acceptance.conftest import PATIENCE_S
 from tests.buses.nats_server import NatsServer
 from tests.buses.nats_tokens import Operator
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Pipeline
 
 T = TypeVar("T")
-PATIENCE_S = 60.0
 OUTSIDE = "outside"
 SERVES = "front API: "
 TYPES = ["go", "half", "whole"]

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.buses.nats_server import NatsServer
 from tests.cli.programs import until
 from tests.ports import free_ports
@@ -51,7 +52,7 @@ class Host:
     def end(self, how: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(how)
-        return self._process.wait(60)
+        return self._process.wait(PATIENCE_S)
 
     def close(self) -> None:
         if self._process is not None:

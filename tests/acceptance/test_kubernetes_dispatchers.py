@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.acceptance.store_servers import postgres
 from tests.cluster.attempts import SHELL, load_shell
 from tests.cluster.borrowed import borrowed
@@ -93,7 +94,7 @@ class Ions:
         for process in self.serving.values():
             process.send_signal(signal.SIGTERM)
         for process in self.serving.values():
-            assert process.wait(60) == 0, (self.pipeline.folder / "output").read_text()[-3000:]
+            assert process.wait(PATIENCE_S) == 0, (self.pipeline.folder / "output").read_text()[-3000:]
 
     def raise_one(self) -> None:
         self.pipeline.ion("--store", str(self.pipeline.store), "event", "create", "--event-type", "go")
