@@ -144,12 +144,17 @@ def test_a_killed_dispatcher_finds_its_tasks_again(laid: Pipeline, double: Batch
         (folder / "go").touch()
     laid.ion("flow", "wait", flow)
     check(laid, double)
-    calls = (double.account.nodes / "called").read_text().splitlines()
-    assert sum(call.startswith("run") and "-module" in call for call in calls) == 4
+    assert modules_run(double) == 4
 
 
 def tasks(double: BatchDouble) -> list[Task]:
     return [task for found in list(double.account.tasks.values()) for task in list(found.values())]
+
+
+def modules_run(double: BatchDouble) -> int:
+    """How often a node has run a module."""
+    calls = (double.account.nodes / "called").read_text().splitlines()
+    return sum(call.startswith("run") and "-module" in call for call in calls)
 
 
 def place(task: Task) -> Path:
