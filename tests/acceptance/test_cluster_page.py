@@ -135,7 +135,8 @@ def test_the_pages_commands_lead_to_a_cluster(
     ports = dict(zip("abc", free_ports(3), strict=True))
     names = {rf"\b{name}\.acme:9000": f"localhost:{port}" for name, port in ports.items()}
     hosts = {name: Host(tmp_path / name, port, environ) for name, port in ports.items()}
-    laptop = Laptop(srv, environ, {**stands_for, **names, r"/srv\b": str(srv)})
+    here = {r"/srv\b": str(srv), "--timeout 1m": f"--timeout {PATIENCE_S:g}s"}
+    laptop = Laptop(srv, environ, {**stands_for, **names, **here})
     with ExitStack() as stack:
         for host in hosts.values():
             stack.callback(host.close)

@@ -189,7 +189,7 @@ def kill_jobs_until_done(pipeline: "Pipeline", hosts: Hosts, chance: random.Rand
         time.sleep(0.5)  # else no job of a slow server's would come to its end
         return done(pipeline, roots=roots)
 
-    pipeline.until(one_more, 240.0)
+    pipeline.until(one_more)
 
 
 def kill(server: Any) -> None:
