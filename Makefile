@@ -60,7 +60,7 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.media
 	@echo "» benchmarks; each figure stands beside its floor, measured in the same run"
-	@$(BIN)/python bench/run.py
+	@$(BIN)/python -m bench
 
 cluster-up: $(VENV)/.dev system
 	@$(BIN)/python -m tests.cluster up

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from measure import folder, line
+from bench.measure import folder, line
 
 from ion.adapters.ledger.sqlite import SqliteLedger
 from ion.adapters.sqlite.database import Database
@@ -75,7 +75,3 @@ def main() -> None:
         full = asyncio.run(measured(place / "full.db", FEW, "full"))
         line("commit, synchronous: full", f"{full['commit']:.3f} ms", f"{fsync_ms(place):.3f} ms", "floor: one fsync")
         line("commit, synchronous: normal", f"{few['commit']:.3f} ms", "-", "survives kill -9, not a power cut")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,22 +9,19 @@ machine, started for it, so both sides share its processors and its disk. GCS is
 import asyncio
 import os
 import statistics
-import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import obstore
-from measure import folder, line
+from bench.measure import folder, line
+from tests.stores.azurite import Azurite
+from tests.stores.seaweed import Seaweed
 
 from ion.adapters.blobs import objects_client
 from ion.adapters.blobs.objects import ObjectBlobs
 from ion.adapters.blobs.objects_settings import MIB, ObjectsSettings
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.stores.azurite import Azurite
-from tests.stores.seaweed import Seaweed
 
 LARGE_MIB, SMALL, SMALL_COUNT = 1024, 100_000, 1000
 AT_ONCE, UP, DOWN, TURNS = 8, 4, 6, 6
@@ -119,11 +116,11 @@ async def measured(name: str, settings: ObjectsSettings, turn: Turn) -> None:
         line(f"{name}: {what}", f"{rate:.0f} MB/s", f"{bound:.0f} MB/s", f"{rate / bound:.2f} of it (goal 0.9)")
 
 
-def main(mib: int = LARGE_MIB) -> None:
+def main() -> None:
     with folder() as place:
         large, small = place / "large.bin", place / "small.bin"
         with large.open("wb") as file:
-            for _ in range(mib):
+            for _ in range(LARGE_MIB):
                 file.write(os.urandom(MIB))
         small.write_bytes(os.urandom(SMALL))
         turn = Turn(place, large, small)
@@ -131,7 +128,3 @@ def main(mib: int = LARGE_MIB) -> None:
             asyncio.run(measured("azurite", server.fresh("bench"), turn))
         with Seaweed(place / "seaweed", most_volumes=300) as server:
             asyncio.run(measured("seaweedfs", server.fresh("bench"), turn))
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))

@@ -5,14 +5,16 @@ in Python: the rates are the double's, and only their ratio says something of th
 """
 
 import asyncio
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from measure import folder, line
+from bench.measure import folder, line
+from tests.buses.nats_server import NatsServer
+from tests.buses.rabbit import CONFIGURATION, opened
+from tests.buses.servicebus_double.process import Double
 
 from ion.adapters.blobs.filesystem import FilesystemBlobs
 from ion.adapters.bus.nats import NatsBus
@@ -29,11 +31,6 @@ from ion.model.event import Event
 from ion.model.module import Module, Subscription
 from ion.ports.bus import Bus
 from ion.testing.conformance.bus_harness import made
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.buses.nats_server import NatsServer
-from tests.buses.rabbit import CONFIGURATION, opened
-from tests.buses.servicebus_double.process import Double
 
 COUNT, AT_ONCE, TOPIC = 10_000, 500, "photo_taken"
 BATCH = 250
@@ -229,7 +226,3 @@ def main() -> None:
     with folder() as place:
         for one in (run_embedded, run_nats, run_rabbit, run_servicebus):
             asyncio.run(one(place))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,11 +4,10 @@ import asyncio
 import os
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from measure import compiled, flow, folder, line, root, served
+from bench.measure import compiled, flow, folder, line, root, served
 
 STAGES, ITEMS, TURNS = 5, 20, 51
 
@@ -64,7 +63,3 @@ def main() -> None:
             f"{alone * 1000:.2f} ms",
             f"above it {hop:.2f} ms (goal 2)",
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from measure import ION, TURNS, folder, line
+from bench.measure import ION, TURNS, folder, line
+from tests.stores.seaweed import ACCESS, ROLE, SECRET, Seaweed
 
 from ion.adapters.blobs.objects import ObjectBlobs
 from ion.adapters.blobs.objects_settings import ObjectsSettings
@@ -28,9 +29,6 @@ from ion.model.job import Job
 from ion.model.module import Module, revise
 from ion.ports.executor import Assignment
 from ion.wiring.handler import ASSIGNMENT, BLOBS, opening
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.stores.seaweed import ACCESS, ROLE, SECRET, Seaweed
 
 BARE_GET = f"""
 import sys, obstore
@@ -127,7 +125,3 @@ def main() -> None:
             goal = "goal 150" if step == "prepare" else ""
             line(f"ion handler {step}, to the first byte", f"{first * 1000:.0f} ms", f"{bound * 1000:.0f} ms", goal)
             line("  to its end", f"{whole * 1000:.0f} ms", f"{bound_whole * 1000:.0f} ms")
-
-
-if __name__ == "__main__":
-    main()

@@ -20,7 +20,11 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
-from measure import flow, folder, line, root, served
+from bench.measure import flow, folder, line, root, served
+from tests.cluster import running
+from tests.cluster.attempts import Place, on_cluster
+from tests.cluster.cluster import Cluster
+from tests.stores.seaweed import Seaweed
 
 from ion.adapters.executors.kubernetes.client import Document, Kubernetes
 from ion.adapters.executors.kubernetes.making import Making
@@ -33,12 +37,6 @@ from ion.model.job import Job
 from ion.model.module import revise
 from ion.ports.executor import Assignment
 from ion.wiring.cluster import credential
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.cluster import running
-from tests.cluster.attempts import Place, on_cluster
-from tests.cluster.cluster import Cluster
-from tests.stores.seaweed import Seaweed
 
 COUNTS = tuple(int(count) for count in os.environ.get("ION_BENCH_JOBS", "1,20,100").split(","))
 TURNS = 5
@@ -217,7 +215,3 @@ def main() -> None:
         on_cluster(here, store, place) as where,
     ):
         asyncio.run(measured(place, pipeline(where)))
-
-
-if __name__ == "__main__":
-    main()

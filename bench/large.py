@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from measure import PROGRAMS, flow, folder, line, root, served
+from bench.measure import PROGRAMS, flow, folder, line, root, served
 
 SIZE = 1 << 30
 STAGES = f"""
@@ -47,7 +47,3 @@ def main() -> None:
         seconds, wrote = asyncio.run(ion(place, SIZE))
         line("1 GiB through 3 stages", f"{seconds:.3f} s", f"{small:.3f} s", "floor: the same with 1 MiB")
         line("  written to the disk meanwhile", f"{wrote / 2**20:.2f} MiB", "0 MiB", "goal 1 MiB")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,10 +12,15 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
-from measure import folder, line
+from bench.measure import folder, line
+from tests.stores.mongo_rows import fill as fill_mongo
+from tests.stores.mongo_server import MongoServer
+from tests.stores.postgres_rows import fill
+from tests.stores.postgres_server import postgres_server
 
 from ion.adapters.ledger.mongo import MongoLedger
 from ion.adapters.ledger.postgres import PostgresLedger
@@ -30,12 +35,6 @@ from ion.adapters.sqlite.database import Database
 from ion.model.job import Job
 from ion.ports.ledger import Claim, Ledger
 from ion.testing.conformance.ledger_stage import manifest, waiting_job
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.stores.mongo_rows import fill as fill_mongo
-from tests.stores.mongo_server import MongoServer
-from tests.stores.postgres_rows import fill
-from tests.stores.postgres_server import postgres_server
 
 SIZES = tuple(int(size) for size in os.environ.get("ION_BENCH_ROWS", "100,1000000").split(","))
 COUNT = 6_000
@@ -66,8 +65,8 @@ class Entry(NamedTuple):
     name: str
     opened: Callable[[Path, int], AbstractAsyncContextManager[tuple[Ledger, Floor | None]]]
     sizes: Sequence[int] = SIZES
-    count: int = COUNT
-    """How many jobs are measured."""
+    measured: int = COUNT
+    """How many jobs."""
 
 
 # ---- what is measured ---------------------------------------------------------------------------------------------
@@ -84,11 +83,11 @@ async def rates_of(ledger: Ledger, count: int) -> Sequence[float]:
         while batch := await ledger.claim(asked):
             claimed.extend(batch)
 
-    admitted = await rate([lambda batch=batch: ledger.admit(batch) for batch in batches(jobs)], count)
+    admitted = await rate([partial(ledger.admit, batch) for batch in batches(jobs)], count)
     claims = await rate([claim] * CALLERS, count)
     if len(claimed) != count:
         sys.exit(f"bench: {len(claimed)} of {count} jobs were claimed")
-    commits = await rate([lambda job=job: ledger.commit(job.id, 1, manifest(), by="me") for job in claimed], count)
+    commits = await rate([partial(ledger.commit, job.id, 1, manifest(), by="me") for job in claimed], count)
     return admitted, claims, commits
 
 
@@ -100,11 +99,11 @@ async def floors_of(floor: Floor, count: int) -> Sequence[float]:
         while batch := await floor.claim(CLAIMED_AT_ONCE):
             claimed.extend(batch)
 
-    admitted = await rate([lambda batch=batch: floor.admit(batch) for batch in batches(jobs)], count)
+    admitted = await rate([partial(floor.admit, batch) for batch in batches(jobs)], count)
     claims = await rate([claim] * CALLERS, count)
     if len(claimed) != count:
         sys.exit(f"bench: {len(claimed)} of {count} bare rows were claimed")
-    return admitted, claims, await rate([lambda job=job: floor.commit(job) for job in claimed], count)
+    return admitted, claims, await rate([partial(floor.commit, job) for job in claimed], count)
 
 
 def batches(rows: Sequence[T]) -> Sequence[Sequence[T]]:
@@ -261,7 +260,7 @@ class MongoRows:
 LEDGERS = (
     Entry("embedded, synchronous: full", embedded, sizes=(100,)),
     Entry("postgresql", postgres),
-    Entry("mongodb, a stand-in", mongodb, count=600),
+    Entry("mongodb, a stand-in", mongodb, measured=600),
 )
 
 
@@ -269,8 +268,8 @@ async def run(place: Path) -> None:
     for entry in LEDGERS:
         for rows in entry.sizes:
             async with entry.opened(place, rows) as (ledger, floor):
-                figures = await rates_of(ledger, entry.count)
-                floors = (None, None, None) if floor is None else await floors_of(floor, entry.count)
+                figures = await rates_of(ledger, entry.measured)
+                floors = (None, None, None) if floor is None else await floors_of(floor, entry.measured)
             for what, figure, least in zip(("admitted", "claimed", "committed"), figures, floors, strict=True):
                 goal = "" if least is None else f"{figure / least:.2f} of it (goal 0.5)"
                 line(
@@ -284,7 +283,3 @@ async def run(place: Path) -> None:
 def main() -> None:
     with folder() as place:
         asyncio.run(run(place))
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from measure import folder, line, root
+from bench.measure import folder, line, root
 
 from ion.config.load import load_pipeline
 from ion.management.events import raise_events
@@ -60,7 +60,7 @@ async def serve_bare(size: int) -> None:
         return answer
 
     server = grpc.aio.server()
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Bare", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -76,7 +76,7 @@ async def _until_asked(port: int) -> None:
 @asynccontextmanager
 async def process(*arguments: str) -> AsyncIterator[int]:
     """A server in a process; its port."""
-    command = [sys.executable, __file__, *arguments]
+    command = [sys.executable, "-m", "bench.management", *arguments]
     pipe = asyncio.subprocess.PIPE
     running = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     assert running.stdin
@@ -93,7 +93,7 @@ async def process(*arguments: str) -> AsyncIterator[int]:
 
 async def compared(what: str, ask: Ask, request: bytes, answer: bytes) -> None:
     async with process("bare", str(len(answer))) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        echo = channel.unary_unary(ECHO)
+        echo = bare(channel, ECHO)
         ours: list[float] = []
         floor: list[float] = []
         for turn in range(TURNS):
@@ -102,6 +102,11 @@ async def compared(what: str, ask: Ask, request: bytes, answer: bytes) -> None:
     for name, of in (("median", statistics.median), ("p99", p99)):
         goal = f"{of(floor) / of(ours):.2f} of its speed (goal 0.6)"
         line(f"{what}: {name}", f"{of(ours) * 1e6:,.0f} µs", f"{of(floor) * 1e6:,.0f} µs", goal)
+
+
+def bare(channel: grpc.aio.Channel, path: str) -> "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]":
+    """A call that takes bytes and gives bytes."""
+    return channel.unary_unary(path)
 
 
 async def timed(ask: Ask) -> Sequence[float]:
@@ -134,11 +139,11 @@ async def run(place: Path) -> None:
             method = by_verb[verb]
             assert method.arguments
             request = method.arguments.made(given).SerializeToString()
-            await compared(what, ask, request, await channel.unary_unary(method.path)(request))
+            await compared(what, ask, request, await bare(channel, method.path)(request))
         get = channel.unary_unary(GET, ModuleGetRequest.SerializeToString, ModuleGetResponse.FromString)
-        request = ModuleGetRequest(name=MODULE)
-        raw = request.SerializeToString()
-        await compared("ModuleService.Get", lambda: get(request), raw, await channel.unary_unary(GET)(raw))
+        of_module = ModuleGetRequest(name=MODULE)
+        raw = of_module.SerializeToString()
+        await compared("ModuleService.Get", lambda: get(of_module), raw, await bare(channel, GET)(raw))
 
 
 def main() -> None:
@@ -152,5 +157,3 @@ if __name__ == "__main__":
             asyncio.run(serve_ion(Path(place)))
         case ["bare", size]:
             asyncio.run(serve_bare(int(size)))
-        case _:
-            main()

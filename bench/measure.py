@@ -1,5 +1,6 @@
 """What every benchmark shares: a folder of its own, Ion run on it, and a line that shows a figure beside its floor."""
 
+import asyncio
 import os
 import shutil
 import statistics
@@ -87,8 +88,13 @@ async def served(
                 observe(progress)
                 watched.observe(progress)
 
-            async with Dispatcher(stores, executors, settings, observe=told, released=watched.released):
+            async with (
+                Dispatcher(stores, executors, settings, observe=told, released=watched.released) as dispatcher,
+                asyncio.TaskGroup() as group,
+            ):
+                broken = group.create_task(dispatcher.wait())  # which ends the benchmark
                 yield stores, pipeline
+                broken.cancel()
 
 
 async def flow(stores: Stores, roots: Sequence[RootEvent]) -> float:

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from measure import ION, folder, line
+from bench.measure import ION, folder, line
 
 from ion.config.load import load_pipeline
 from ion.management.registry import apply_modules
@@ -84,7 +84,3 @@ def main() -> None:
         )
         busy = of_ion(place, asyncio.run(fill(place)))
         line(f"  with {MANY:,} jobs waiting", f"{busy:.0f} MiB", f"{bare:.0f} MiB", "goal 150")
-
-
-if __name__ == "__main__":
-    main()

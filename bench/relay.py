@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from measure import folder, line, root, served
+from bench.measure import folder, line, root, served
 
 from ion.dispatcher.relay import CHUNK
 from ion.management.events import raise_events
@@ -75,7 +75,3 @@ def main() -> None:
         line(
             f"{MANY:,} events of one job relayed", f"{took:.2f} s", f"{floor(place):.2f} s", "goal 5; floor: bare rows"
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from measure import ION, compiled, folder, line, median, root
+from bench.measure import ION, compiled, folder, line, median, root
 
 from ion.config.load import load_pipeline
 from ion.management.events import raise_events
@@ -77,7 +77,3 @@ def main() -> None:
                 f"{bare:.3f} s",
                 f"worst {max(took):.3f} s (goal 2); floor: ion --help",
             )
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
 import sys
 
-from measure import ION, folder, line, median
+from bench.measure import ION, folder, line, median
 
 
 def main() -> None:
@@ -12,7 +12,3 @@ def main() -> None:
         line("ion --help", f"{median([str(ION), '--help'], place) * 1000:.0f} ms", f"{bare * 1000:.0f} ms", "goal 100")
         run = median([str(ION), "run", "ion.yaml", "--event", "go"], place)
         line("ion run, one module", f"{run * 1000:.0f} ms", f"{bare * 1000:.0f} ms", "goal 400; floor: python -c pass")
-
-
-if __name__ == "__main__":
-    main()

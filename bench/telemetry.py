@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
-from chain import STAGES, text
-from measure import PROGRAMS, compiled, flow, folder, line, root, served
+from bench.chain import STAGES, text
+from bench.measure import PROGRAMS, compiled, flow, folder, line, root, served
 
 from ion.dispatcher.stores import Stores
 
@@ -87,7 +87,3 @@ def main() -> None:
             least = statistics.median(made[0].hops) * 1000
             line(f"a hop, {kind.name}", f"{hop:.2f} ms", f"{least:.2f} ms", f"{kind.cpu_s / jobs * 1000:.2f} ms of CPU")
             line(f"{ITEMS} items, {kind.name}", f"{burst:.3f} s", f"{statistics.median(made[0].bursts):.3f} s", "")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

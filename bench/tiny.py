@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from measure import compiled, flow, folder, line, root, served
+from bench.measure import compiled, flow, folder, line, root, served
 
 JOBS = 1000
 AT_ONCE = 2
@@ -45,7 +45,3 @@ def main() -> None:
         took = asyncio.run(ion(place, program))
         per_job, bare = took / JOBS * 1000, alone / JOBS * 1000
         line("tiny jobs, each", f"{per_job:.2f} ms", f"{bare:.2f} ms", f"above it {per_job - bare:.2f} ms (goal 0.8)")
-
-
-if __name__ == "__main__":
-    main()

@@ -25,7 +25,8 @@ from ion.wiring import open_store
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
+"""For what ends by itself, on however slow a machine."""
 
 
 class Pipeline:
@@ -117,9 +118,9 @@ class Pipeline:
                     continue
         return found
 
-    def until(self, met: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+    def until(self, met: Callable[[], bool]) -> None:
         """Waits for a condition, for a while."""
-        assert waited(met, patience_s), (self.folder / "output").read_text()[-4000:]
+        assert waited(met, PATIENCE_S), (self.folder / "output").read_text()[-4000:]
 
     def put_to_sleep(self, process: "subprocess.Popen[bytes]") -> None:
         """Stops a dispatcher, but not within a write: SQLite's lock is its own until it goes on or dies."""

@@ -27,8 +27,10 @@ async def main(store: Path, provider: str) -> None:
         open_executors(store / provider, stores, pipeline.settings, os.environ) as executors,
     ):
         await apply_modules(stores.ledger, stores.bus, pipeline.modules, pipeline=pipeline.name, actor="test")
-        async with Dispatcher(stores, {provider: executors["local"]}, settings) as dispatcher:
-            print(f"open {provider} {dispatcher.id}", flush=True)
+        dispatcher = Dispatcher(stores, {provider: executors["local"]}, settings)
+        print(f"is {provider} {dispatcher.id}", flush=True)  # before it claims: it may be killed at any time
+        async with dispatcher:
+            print(f"open {provider}", flush=True)
             await stop.wait()
 
 

@@ -1,4 +1,6 @@
-"""Serves the pipeline of this folder with a lease of one second, for tests of what happens when it runs out."""
+"""Serves the pipeline of this folder, `short_lease.py STORE [LEASE_S]`: with a lease of one second, for tests of what
+happens when it runs out, or with another.
+"""
 
 import asyncio
 import os
@@ -12,11 +14,11 @@ from ion.management.registry import apply_modules
 from ion.wiring import open_executors, open_store
 
 
-async def main(store: Path) -> None:
+async def main(store: Path, lease_s: float = 1.0) -> None:
     pipeline = load_pipeline(Path("ion.yaml"), environ=os.environ)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    settings = DispatcherSettings(locks=store / "run", lease_s=1.0, reconcile_s=0.5, sweep_s=2.0, stop_grace_s=10.0)
+    settings = DispatcherSettings(locks=store / "run", lease_s=lease_s, reconcile_s=0.5, sweep_s=2.0, stop_grace_s=10.0)
     async with (
         open_store(store, pipeline.settings) as stores,
         open_executors(store, stores, pipeline.settings, os.environ) as executors,
@@ -27,4 +29,4 @@ async def main(store: Path) -> None:
             await stop.wait()
 
 
-asyncio.run(main(Path(sys.argv[1])))
+asyncio.run(main(Path(sys.argv[1]), *map(float, sys.argv[2:])))

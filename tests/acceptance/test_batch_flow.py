@@ -7,11 +7,12 @@ import re
 import secrets
 import signal
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
-from tests.acceptance.conftest import Pipeline
+from tests.acceptance.conftest import PATIENCE_S, Pipeline
 from tests.batch_double.account import Task
 from tests.batch_double.place import double, task_images
 from tests.batch_double.service import BatchDouble
@@ -54,7 +55,8 @@ modules:
       - sh
       - -c
       - |
-        sleep {pause}
+        touch "$ION_DIR/begun"
+        until [ -e "$ION_DIR/{gate}" ]; do sleep 0.1; done
         cat "$ION_DIR"/in/data/*.txt "$ION_DIR"/in/data/*.txt >"$ION_DIR/out/data/twice.txt"
         echo '{{"twice": true}}' >"$ION_DIR/out/insights.json"
 """
@@ -71,12 +73,12 @@ def laid(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> Pipeline:
-    """A folder with the pipeline file; its modules take their time, where the test says so."""
+    """A folder with the pipeline file; the jobs of `double` wait for a file `go`, where the test says so."""
     handler, shell = task_images
     files = azurite.fresh(f"p-{secrets.token_hex(8)}")
     said = {"rows": postgres.settings(), "files": files, "url": double.url, "account": ACCOUNT}
-    pause = getattr(request, "param", 0)
-    pipeline.write(TEXT.format(**said, handler=handler, shell=shell, pause=pause))
+    gate = getattr(request, "param", "in")
+    pipeline.write(TEXT.format(**said, handler=handler, shell=shell, gate=gate))
     environ = {"ION_AZUREBATCH_KEY": KEY, "ION_BLOBS_ACCOUNT_KEY": BLOBS_KEY, "token": SECRET}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -93,7 +95,7 @@ def raised(pipeline: Pipeline) -> str:
         return bool(said)
 
     pipeline.until(told)
-    answer = httpx.post(f"{said[-1]}events/go", files={"who": (None, "me")}, timeout=30.0)
+    answer = httpx.post(f"{said[-1]}events/go", files={"who": (None, "me")}, timeout=PATIENCE_S)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["context"]["correlationId"])
 
@@ -117,7 +119,7 @@ def test_a_flow_passes_through_azure_batch(laid: Pipeline, double: BatchDouble) 
     """Two modules, four tasks: results, logs without the secret's value, an audit without findings, no task left."""
     laid.start("up")
     flow = raised(laid)
-    laid.ion("flow", "wait", flow, "--timeout", "80s")
+    laid.ion("flow", "wait", flow)
     check(laid, double)
     records = json.loads(laid.ion("trace", "flow", "-c", flow))
     kinds = Counter(record["context"]["documentType"] for record in records)
@@ -128,20 +130,33 @@ def test_a_flow_passes_through_azure_batch(laid: Pipeline, double: BatchDouble) 
     assert SECRET not in log
 
 
-@pytest.mark.parametrize("laid", [6], indirect=True)
+@pytest.mark.parametrize("laid", ["go"], indirect=True)
 def test_a_killed_dispatcher_finds_its_tasks_again(laid: Pipeline, double: BatchDouble) -> None:
     """Killed while three tasks run; the next one follows them on: nothing is added twice, no attempt is lost."""
     up = laid.start("up")
     flow = raised(laid)
-    laid.until(lambda: [task.document["state"] for task in tasks(double)] == ["running"] * 3)  # `split` is cleared away
+    laid.until(lambda: [(place(task) / "begun").exists() for task in tasks(double)] == [True] * 3)  # `split` is cleared
+    running = [place(task) for task in tasks(double)]
     up.send_signal(signal.SIGKILL)
     up.wait()
     laid.start("up")
-    laid.ion("flow", "wait", flow, "--timeout", "80s")
+    for folder in running:
+        (folder / "go").touch()
+    laid.ion("flow", "wait", flow)
     check(laid, double)
-    calls = (double.account.nodes / "called").read_text().splitlines()
-    assert sum(call.startswith("run") and "-module" in call for call in calls) == 4
+    assert modules_run(double) == 4
 
 
 def tasks(double: BatchDouble) -> list[Task]:
     return [task for found in list(double.account.tasks.values()) for task in list(found.values())]
+
+
+def modules_run(double: BatchDouble) -> int:
+    """How often a node has run a module."""
+    calls = (double.account.nodes / "called").read_text().splitlines()
+    return sum(call.startswith("run") and "-module" in call for call in calls)
+
+
+def place(task: Task) -> Path:
+    """The folder that its module works in, as this host sees it."""
+    return task.folder / "wd/work/ion"

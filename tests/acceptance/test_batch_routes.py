@@ -10,7 +10,7 @@ from collections import Counter
 import msgspec
 import pytest
 from tests.acceptance.conftest import Pipeline
-from tests.acceptance.test_batch_flow import raised, tasks
+from tests.acceptance.test_batch_flow import modules_run, raised, tasks
 from tests.acceptance.test_large_kills import seeded
 from tests.batch_double.place import double, task_images
 from tests.batch_double.service import BatchDouble
@@ -79,7 +79,10 @@ def laid(
 
 
 def test_a_dispatcher_of_two_providers_outlives_any_kill(laid: Pipeline, double: BatchDouble) -> None:
-    """Every job is done once where its rule says; what ran in Batch meanwhile was followed on, not added again."""
+    """Every job is done once where its rule says; what ran in Batch meanwhile was followed on, not run again.
+
+    One that was claimed, but had no task yet, is another attempt.
+    """
     chance = seeded()
     up = laid.start("up")
     flow = raised(laid)
@@ -88,7 +91,7 @@ def test_a_dispatcher_of_two_providers_outlives_any_kill(laid: Pipeline, double:
         up.send_signal(signal.SIGKILL)
         up.wait()
         up = laid.start("up")
-    laid.ion("flow", "wait", flow, "--timeout", "85s")
+    laid.ion("flow", "wait", flow)
     laid.until(lambda: not tasks(double))
     jobs = laid.jobs()
     assert Counter((job.module, job.state) for job in jobs if job.module != "frontapi") == {
@@ -98,7 +101,7 @@ def test_a_dispatcher_of_two_providers_outlives_any_kill(laid: Pipeline, double:
     assert [finding for finding in laid.audit() if finding.severity is Severity.FAULT] == []
     away = {job.event.subject: job for job in jobs if job.module == "double" and in_batch(job)}
     assert set(away) == {"0", "4", "7", "8"}
-    assert {subject: job.attempt for subject, job in away.items()} == dict.fromkeys(away, 1)
+    assert modules_run(double) == len(away)
 
 
 def in_batch(job: Job) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from tests.acceptance.bus_servers import SERVERS, BusServer
+from tests.acceptance.conftest import PATIENCE_S
 from tests.buses.nats_server import NatsServer
 from tests.buses.nats_tokens import Operator
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Pipeline
 
 T = TypeVar("T")
-PATIENCE_S = 60.0
 OUTSIDE = "outside"
 SERVES = "front API: "
 TYPES = ["go", "half", "whole"]
@@ -132,6 +132,7 @@ def test_the_commands_that_look_into_a_bus(pipeline: "Pipeline", server: BusServ
         return {row["module"]: row["depth"] for row in json.loads(ion("bus", "depth", "--json"))}
 
     mine = ("--event-type", "whole", "--sub-name", "me")
+    patiently = (*mine, "--timeout", f"{PATIENCE_S:g}s")
     write(pipeline, server.section)
     pipeline.ion("run", "--event", "go", env=dict(server.environ))
     ion("event", "get", *mine, "--timeout", "10ms", code=2)
@@ -140,10 +141,10 @@ def test_the_commands_that_look_into_a_bus(pipeline: "Pipeline", server: BusServ
     on_bus(server, lambda bus: bus.publish(events))
     assert depths() == {"first": before["first"] + 2, "second": before["second"]}
     if server.peeks:
-        assert json.loads(ion("event", "peek", *mine))["id"] == events[2].id
+        assert json.loads(ion("event", "peek", *patiently))["id"] == events[2].id
     else:
         assert "take the next one by `ion event get`" in ion("event", "peek", *mine, code=2, error=True)
-    assert json.loads(ion("event", "get", *mine))["id"] == events[2].id
+    assert json.loads(ion("event", "get", *patiently))["id"] == events[2].id
     ion("event", "get", *mine, "--timeout", "10ms", code=2)
     assert ion("bus", "replay", "--since", "1h") == "3 events started 0 new jobs\n"
 

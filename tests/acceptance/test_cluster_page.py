@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.buses.nats_server import NatsServer
 from tests.cli.programs import until
 from tests.ports import free_ports
@@ -51,7 +52,7 @@ class Host:
     def end(self, how: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(how)
-        return self._process.wait(60)
+        return self._process.wait(PATIENCE_S)
 
     def close(self) -> None:
         if self._process is not None:
@@ -134,7 +135,8 @@ def test_the_pages_commands_lead_to_a_cluster(
     ports = dict(zip("abc", free_ports(3), strict=True))
     names = {rf"\b{name}\.acme:9000": f"localhost:{port}" for name, port in ports.items()}
     hosts = {name: Host(tmp_path / name, port, environ) for name, port in ports.items()}
-    laptop = Laptop(srv, environ, {**stands_for, **names, r"/srv\b": str(srv)})
+    here = {r"/srv\b": str(srv), "--timeout 1m": f"--timeout {PATIENCE_S:g}s"}
+    laptop = Laptop(srv, environ, {**stands_for, **names, **here})
     with ExitStack() as stack:
         for host in hosts.values():
             stack.callback(host.close)

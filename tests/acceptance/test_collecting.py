@@ -4,6 +4,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.acceptance.crash import COLLECTING, FORGETTING
 
 from ion.dispatcher.stores import Stores
@@ -77,7 +78,7 @@ async def left(stores: Stores) -> tuple[int, int]:
 def test_a_death_at_any_step_of_collecting_everything(pipeline: "Pipeline", step: str, number: int) -> None:
     """At no instant does a row promise what is gone, and the next collection finishes what the killed one began."""
     ended(pipeline, EVERYTHING)
-    assert pipeline.start_program("crash.py", step, str(number), "gc").wait(60) == -signal.SIGKILL
+    assert pipeline.start_program("crash.py", step, str(number), "gc").wait(PATIENCE_S) == -signal.SIGKILL
     assert faults(pipeline) == []
     pipeline.ion("gc")
     assert faults(pipeline) == []
@@ -93,7 +94,7 @@ def test_a_death_while_a_flow_is_forgotten(pipeline: "Pipeline", step: str) -> N
     """What is left of the flow goes the next time."""
     ended(pipeline, EVERYTHING)
     pipeline.ion("gc")
-    assert pipeline.start_program("crash.py", step, "1", "gc").wait(60) == -signal.SIGKILL
+    assert pipeline.start_program("crash.py", step, "1", "gc").wait(PATIENCE_S) == -signal.SIGKILL
     pipeline.ion("gc")
     assert pipeline.jobs() == []
     assert pipeline.audit() == []
@@ -103,7 +104,7 @@ def test_a_death_while_a_flow_is_forgotten(pipeline: "Pipeline", step: str) -> N
 def test_a_death_at_any_step_of_collecting_intermediates(pipeline: "Pipeline", step: str) -> None:
     """Leaves keep their files and what they pass on, the dead letter what it needs: redriven, it succeeds."""
     ended(pipeline, INTERMEDIATES)
-    assert pipeline.start_program("crash.py", step, "2", "gc").wait(60) == -signal.SIGKILL
+    assert pipeline.start_program("crash.py", step, "2", "gc").wait(PATIENCE_S) == -signal.SIGKILL
     assert faults(pipeline) == []
     pipeline.ion("gc")
     assert faults(pipeline) == []
@@ -124,5 +125,5 @@ def test_a_served_pipeline_collects_by_itself(pipeline: "Pipeline") -> None:
     server = pipeline.start("up", "--port", "0")
     pipeline.until(lambda: pipeline.do(left) == (0, 0))
     server.send_signal(signal.SIGTERM)
-    assert server.wait(60) == 0
+    assert server.wait(PATIENCE_S) == 0
     assert faults(pipeline) == []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance import conftest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.acceptance.outcomes import MIB, ROOT, assert_failed, assert_nothing_is_left, log_of, stored, the_job
 
 from ion.adapters.blobs.filesystem import FilesystemBlobs
@@ -71,7 +72,7 @@ def test_results_wait_for_room_on_a_full_disk(pipeline: "Pipeline", mount: Mount
     pipeline.until(lambda: any(pipeline.store.glob("blobs/*/*/*/*/data/a")) or process.poll() is not None)
     assert shutil.disk_usage(pipeline.store).free < MIB
     ballast.unlink()
-    assert process.wait(60) == 0, (pipeline.folder / "output").read_text()[-4000:]
+    assert process.wait(PATIENCE_S) == 0, (pipeline.folder / "output").read_text()[-4000:]
     assert list(pipeline.traced()) == ["ran"]
     job = the_job(pipeline.jobs(), "one")
     assert (job.state, job.attempt) == (State.RELEASED, 1)
@@ -114,7 +115,7 @@ def test_an_attempt_without_room_for_its_log_is_made_again(pipeline: "Pipeline",
     output = pipeline.folder / "output"
     pipeline.until(lambda: b"has no room left on its disk" in output.read_bytes() or process.poll() is not None)
     ballast.unlink()
-    assert process.wait(60) == 0, output.read_text()[-4000:]
+    assert process.wait(PATIENCE_S) == 0, output.read_text()[-4000:]
     job = the_job(pipeline.jobs(), "one")
     assert (job.state, job.attempt, job.failures) == (State.RELEASED, 2, {FailureClass.INFRASTRUCTURE: 1})
     assert b"attempt 2\n" in log_of(pipeline, job)
@@ -144,7 +145,7 @@ def test_a_disk_that_is_nearly_full_is_told_and_waited_for(pipeline: "Pipeline",
     )
     assert list(pipeline.traced()) == []
     ballast.unlink()
-    assert process.wait(60) == 0, output.read_text()[-4000:]
+    assert process.wait(PATIENCE_S) == 0, output.read_text()[-4000:]
     assert list(pipeline.traced()) == ["ran"]
     assert_nothing_is_left(pipeline)
 

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.acceptance.crash import SUPERSEDING
 
 from ion.management.audit import Severity
@@ -59,7 +60,7 @@ def results(pipeline: "Pipeline", state: State) -> list[str]:
 def test_a_death_while_the_old_run_gives_way(done: "Pipeline", step: str, number: int) -> None:
     """Going on ends with one whole run that counts and one that is superseded, never with parts of both."""
     done.ion("rerun", "--module", "split")
-    assert done.start_program("crash.py", step, str(number), "run").wait(60) == -signal.SIGKILL
+    assert done.start_program("crash.py", step, str(number), "run").wait(PATIENCE_S) == -signal.SIGKILL
     done.ion("run")
     assert counts(done) == {**ONE_RUN, **SUPERSEDED}
     assert results(done, State.RELEASED) == ["two"] * 3

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 
 from ion.dispatcher.stores import Stores
 from ion.management.audit import Severity
@@ -95,7 +96,7 @@ def test_a_run_that_is_killed_again_and_again_is_finished(fan: "Pipeline", seed:
         process.wait()
         # Killed before the root event was admitted, nothing of it may be there, and it is raised again.
         process = fan.start("run", "--retries", *([] if fan.jobs() else ["--event", "go"]))
-    assert process.wait(120) == 0, (fan.folder / "output").read_text()[-3000:]
+    assert process.wait(PATIENCE_S) == 0, (fan.folder / "output").read_text()[-3000:]
     assert_all_done_once(fan)
 
 
@@ -113,7 +114,7 @@ def test_of_two_dispatchers_one_is_killed_again_and_again(fan: "Pipeline") -> No
         killed.wait()
     fan.until(lambda: all(flow["open"] == 0 for flow in fan.json("flow", "list", "--json")))
     steady.send_signal(signal.SIGTERM)
-    assert steady.wait(60) == 0
+    assert steady.wait(PATIENCE_S) == 0
     fan.ion("run", "--retries")  # a dead dispatcher that had no job leaves spare folders for the next that starts
     assert_all_done_once(fan, roots=2)
 
@@ -131,6 +132,6 @@ def test_modules_that_are_killed_are_run_again(fan: "Pipeline") -> None:
                 continue
             killed += 1
         time.sleep(chance.uniform(0.0, 0.02))
-    assert process.wait(120) == 0, (fan.folder / "output").read_text()[-3000:]
+    assert process.wait(PATIENCE_S) == 0, (fan.folder / "output").read_text()[-3000:]
     assert killed > 5
     assert_all_done_once(fan)

@@ -4,6 +4,8 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+from tests.acceptance.conftest import PATIENCE_S
+
 from ion.model.job import Hold, State
 
 if TYPE_CHECKING:
@@ -69,11 +71,14 @@ modules:
 
 def test_what_still_ends_while_stopping_is_shown(pipeline: "Pipeline") -> None:
     """Interrupted, a run lets its job end within the grace, and its line stands there before the last word."""
-    pipeline.write("ion: 1\nmodules: {slow: {command: [sh, -c, 'echo x >> TRACES; sleep 0.7'], on: a}}\n")
+    script = "echo x >> TRACES; until [ -e TRACES.gate ]; do sleep 0.02; done"
+    pipeline.write(f"ion: 1\nmodules: {{slow: {{command: [sh, -c, '{script}'], on: a}}}}\n")
     process = pipeline.start("run", "--event", "a")
     pipeline.until(lambda: bool(pipeline.traced()))
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    pipeline.until(lambda: "stopping:" in (pipeline.folder / "output").read_text())
+    (pipeline.folder / "traces.gate").touch()
+    assert process.wait(PATIENCE_S) == 130
     output = (pipeline.folder / "output").read_text()
     assert output.index("stopping:") < output.index("✓ slow") < output.index("stopped;")
     pipeline.ion("run")

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.acceptance.conftest import PATIENCE_S
 from tests.acceptance.fan import recorded
 from tests.acceptance.test_large_kills import seeded
 
@@ -70,8 +71,15 @@ class Hosts:
     @property
     def dispatchers(self) -> dict[str, str]:
         """Every dispatcher that there ever was, with its provider."""
-        output = (self._pipeline.folder / "output").read_text()
-        return {key: provider for provider, key in re.findall(r"^open (\w+) (\S+)$", output, re.MULTILINE)}
+        return {key: provider for provider, key in re.findall(r"^is (\w+) (\S+)$", self._said(), re.MULTILINE)}
+
+    @property
+    def opened(self) -> int:
+        """How many have opened."""
+        return len(re.findall(r"^open \w+$", self._said(), re.MULTILINE))
+
+    def _said(self) -> str:
+        return (self._pipeline.folder / "output").read_text()
 
     def kill(self, name: str) -> None:
         self._serving[name].send_signal(signal.SIGKILL)
@@ -79,16 +87,16 @@ class Hosts:
 
     def start(self, name: str, *, opened: bool) -> None:
         """Starts it, and waits until it has opened, or not."""
-        before = len(self.dispatchers)
+        before = self.opened
         self._serving[name] = self._start(name)
         if opened:
-            self._pipeline.until(lambda: len(self.dispatchers) > before)
+            self._pipeline.until(lambda: self.opened > before)
 
     def stop(self) -> None:
         for process in self._serving.values():
             process.send_signal(signal.SIGTERM)
         for process in self._serving.values():
-            assert process.wait(60) == 0, (self._pipeline.folder / "output").read_text()[-3000:]
+            assert process.wait(PATIENCE_S) == 0, (self._pipeline.folder / "output").read_text()[-3000:]
 
 
 def test_two_hosts_with_a_provider_each_outlive_any_kill(pipeline: "Pipeline") -> None:
@@ -97,7 +105,7 @@ def test_two_hosts_with_a_provider_each_outlive_any_kill(pipeline: "Pipeline") -
     (pipeline.folder / "split.sh").write_text(SPLIT)
     chance = seeded()
     hosts = Hosts(pipeline)
-    pipeline.until(lambda: len(hosts.dispatchers) == 2)
+    pipeline.until(lambda: hosts.opened == 2)
     pipeline.ion("event", "create", "--event-type", "go")
     for _ in range(KILLS):
         victim = chance.choice((NEAR, FAR))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 
 from ion.dispatcher.stores import Stores
 from ion.model.job import FailureClass, Job, State
@@ -41,7 +42,7 @@ def test_a_dispatcher_that_sleeps_past_its_lease_holds_nothing_up(pipeline: "Pip
 ion: 1
 modules:
   slow:
-    command: [sh, -c, 'echo "$ION_ATTEMPT begun" >> TRACES; [ $ION_ATTEMPT = 1 ] && sleep 3; exit 0']
+    command: [sh, -c, 'echo $ION_ATTEMPT begun >> TRACES; [ $ION_ATTEMPT = 2 ] || until [ -e open ]; do sleep 1; done']
     on: go
     retries: {lost: 5, backoff: 10ms}
 """)
@@ -52,6 +53,7 @@ modules:
     pipeline.ion("event", "create", "--event-type", "go")
     pipeline.until(lambda: list(pipeline.traced()) == ["1 begun"])
     pipeline.put_to_sleep(sleeper)
+    (pipeline.folder / "open").touch()
     other = pipeline.start_program("short_lease.py", str(pipeline.store))
     pipeline.until(lambda: last(pipeline, "slow").state is State.RELEASED)
     job = last(pipeline, "slow")
@@ -59,7 +61,7 @@ modules:
     sleeper.send_signal(signal.SIGCONT)
     for process in (sleeper, other):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert last(pipeline, "slow").execution == job.execution
     assert pipeline.audit() == []
     assert pipeline.processes() == []
@@ -80,11 +82,11 @@ modules:
     process = pipeline.start("run", "--event", "go", "--retries")
     pipeline.until(lambda: list(pipeline.traced()) == ["ran"] and last(pipeline, "gone").state is State.WAITING)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(PATIENCE_S) == 130
     server = pipeline.start("up", "fewer.yaml", "--port", "0")
     pipeline.until(lambda: bool(pipeline.jobs("gone")) and last(pipeline, "gone").state is State.DEAD)
     server.send_signal(signal.SIGTERM)
-    assert server.wait(60) == 0
+    assert server.wait(PATIENCE_S) == 0
     failure = last(pipeline, "gone").failure
     assert failure is not None
     assert "module gone was removed" in failure.message
@@ -109,12 +111,14 @@ modules:
   exits: {{command: [sh, -c, 'exit 3'], on: go}}
   final: {{command: [sh, -c, 'exit 4'], on: go, no_retry_on: [4]}}
   breaks: {{command: [sh, -c, 'echo x > "$ION_DIR/out/events/a.json"'], on: go}}
-  hangs: {{command: [sleep, '60'], on: go, timeout: 300ms}}
+  hangs: {{command: [sleep, '1000'], on: go, timeout: 300ms}}
   grows: {{command: [python3, grow.py], on: go, resources: {{memory: 32Mi}}}}
   dies: {{command: [sh, die.sh], on: go}}
 """)
     (pipeline.folder / "die.sh").write_text("[ $ION_ATTEMPT -gt 4 ] || kill -9 $$\n")
-    (pipeline.folder / "grow.py").write_text("import time\nheld = b'x' * 90_000_000\ntime.sleep(1)\n")
+    (pipeline.folder / "grow.py").write_text(
+        "import os, time\nheld = b'x' * 90_000_000\nif os.environ['ION_ATTEMPT'] == '1': time.sleep(1000)\n"
+    )
     pipeline.ion("run", "--event", "go", "--retries", code=1)
     ended = {job.module: (job.state, job.attempt, dict(job.failures)) for job in pipeline.jobs() if job.module != "cli"}
     assert ended == {
@@ -172,21 +176,25 @@ modules:
     address = re.search(rb"http://[0-9.:]+", (pipeline.folder / "output").read_bytes())
     assert address is not None
     url = f"{address[0].decode()}/events/go"
-    assert httpx.post(url, files={"a.txt": b"x"}).status_code == 200
+
+    def post() -> httpx.Response:
+        return httpx.post(url, files={"a.txt": b"x"}, timeout=PATIENCE_S)
+
+    assert post().status_code == 200
     pipeline.until(lambda: len(pipeline.jobs("work")) == 60)
     answer: list[httpx.Response] = []
 
     def held_back() -> bool:
-        answer[:] = [httpx.post(url, files={"a.txt": b"x"})]
+        answer[:] = [post()]
         return answer[0].status_code == 429
 
     pipeline.until(held_back)
     assert "Retry-After" in answer[0].headers
     (pipeline.folder / "open").write_text("")
-    pipeline.until(lambda: httpx.post(url, files={"a.txt": b"x"}).status_code == 200)
+    pipeline.until(lambda: post().status_code == 200)
     pipeline.until(lambda: all(flow["open"] == 0 for flow in pipeline.json("flow", "list", "--json")))
     server.send_signal(signal.SIGTERM)
-    assert server.wait(60) == 0
+    assert server.wait(PATIENCE_S) == 0
     assert {job.state for job in pipeline.jobs()} == {State.RELEASED}
 
 
@@ -199,7 +207,7 @@ def test_what_an_attempt_logged_outlives_its_dispatcher(pipeline: "Pipeline") ->
 ion: 1
 modules:
   chatty:
-    command: [sh, -c, 'echo "attempt $ION_ATTEMPT speaks"; [ $ION_ATTEMPT = 2 ] || { echo begun >> TRACES; sleep 60; }']
+    command: [sh, -c, 'echo attempt $ION_ATTEMPT speaks; [ $ION_ATTEMPT = 2 ] || { echo begun >> TRACES; sleep 999; }']
     on: go
     retries: {lost: 5, backoff: 10ms}
 """)

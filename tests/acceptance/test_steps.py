@@ -5,6 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.acceptance.crash import STEPS
 
 from ion.dispatcher.stores import Stores
@@ -52,7 +53,7 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(pipeline: "Pipeline", ste
     pipeline.write(PIPELINE)
     (pipeline.folder / "split.sh").write_text(SPLIT)
     (pipeline.folder / "work.sh").write_text(WORK)
-    died = pipeline.start_program("crash.py", step, str(number), "run", "--event", "go", "--retries").wait(60)
+    died = pipeline.start_program("crash.py", step, str(number), "run", "--event", "go", "--retries").wait(PATIENCE_S)
     assert died == -signal.SIGKILL, (pipeline.folder / "output").read_text()
     if not pipeline.jobs():  # it died before the event was admitted: nothing of it is there
         pipeline.ion("run", "--event", "go", "--retries")

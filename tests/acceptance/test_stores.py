@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.acceptance.crash import STEPS
 from tests.acceptance.fan import kill_a_job, lay, whole
 from tests.acceptance.fan import recorded as events_recorded
@@ -83,7 +84,7 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(pipeline: "Pipeline", els
     lay_steps(pipeline, elsewhere)
     died = pipeline.start_program(
         "crash.py", step, "1", "run", "--event", "go", "--retries", env={"CRASH_DATABASE": elsewhere.kinds}
-    ).wait(60)
+    ).wait(PATIENCE_S)
     assert died == -signal.SIGKILL, (pipeline.folder / "output").read_text()
     pipeline.ion("run", "--retries", *([] if pipeline.jobs() else ["--event", "go"]))
     assert_steps_done_once(pipeline)
@@ -115,7 +116,7 @@ class Hosts:
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
         for process in self.running.values():
-            assert process.wait(60) == 0, (self._pipeline.folder / "output").read_text()[-3000:]
+            assert process.wait(PATIENCE_S) == 0, (self._pipeline.folder / "output").read_text()[-3000:]
 
     def folder(self, name: str) -> Path:
         return self._pipeline.folder / name
@@ -188,7 +189,7 @@ def kill_jobs_until_done(pipeline: "Pipeline", hosts: Hosts, chance: random.Rand
         time.sleep(0.5)  # else no job of a slow server's would come to its end
         return done(pipeline, roots=roots)
 
-    pipeline.until(one_more, 240.0)
+    pipeline.until(one_more)
 
 
 def kill(server: Any) -> None:

@@ -4,6 +4,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance.conftest import PATIENCE_S
 from tests.acceptance.crash import COLLECTING, FORGETTING
 from tests.acceptance.store_servers import Elsewhere
 from tests.acceptance.test_collecting import END, EVERYTHING, INTERMEDIATES, PIPELINE, SPLIT, WORK, faults, left
@@ -29,7 +30,7 @@ def ended(pipeline: "Pipeline", elsewhere: Elsewhere, retention: str) -> None:
 def killed(pipeline: "Pipeline", elsewhere: Elsewhere, step: str, number: int) -> None:
     """`ion gc` is killed at that step, and at that instant no row promises what is gone."""
     environ = {"CRASH_DATABASE": elsewhere.kinds}
-    died = pipeline.start_program("crash.py", step, str(number), "gc", env=environ).wait(60)
+    died = pipeline.start_program("crash.py", step, str(number), "gc", env=environ).wait(PATIENCE_S)
     assert died == -signal.SIGKILL, (pipeline.folder / "output").read_text()[-4000:]
     assert faults(pipeline) == []
 

@@ -14,6 +14,7 @@ from tests.batch_double.node import Ended, Run, install
 from tests.batch_double.wanted import Document, Refused, job_wanted, seconds, task_wanted
 
 GONE, REQUEUED = "the node went away", "requeued"
+OUT_OF_TIME = Ended(None, "TaskEnded", "Task was ended: its maximum wall clock time expired")
 
 
 class Pool:
@@ -98,6 +99,13 @@ class Account:
         with self.lock:
             assert task.run is not None
             task.run.end(Ended(None, REQUEUED))
+
+    def run_out(self, task: Task) -> None:
+        """All the time that a running task may take has gone by: the account's clock goes on by as much."""
+        with self.lock:
+            assert task.run is not None
+            self.ahead_s += seconds(task.document["constraints"]["maxWallClockTime"])
+            task.run.end(OUT_OF_TIME)
 
     def lose_files(self, task: Task, status: int = 404, code: str = "NodeNotFound") -> None:
         """The node of a task is gone, or cannot be asked, and its files with it."""
@@ -264,8 +272,7 @@ class Account:
         limit = (task.document.get("constraints") or {}).get("maxWallClockTime")
         if not limit:
             return None
-        why = Ended(None, "TaskEnded", "Task was ended: its maximum wall clock time expired")
-        timer = threading.Timer(seconds(limit), run.end, (why,))
+        timer = threading.Timer(seconds(limit), run.end, (OUT_OF_TIME,))
         timer.daemon = True
         timer.start()
         return timer

@@ -1,5 +1,6 @@
 """The images that tasks run, where podman finds them: Ion's own, built from this checkout, and one with a shell."""
 
+import fcntl
 import io
 import json
 import os
@@ -37,8 +38,10 @@ def loaded(archive: Path) -> str:
         manifest = tar.extractfile("manifest.json")
         assert manifest is not None
         identity = json.load(manifest)[0]["Config"].removesuffix(".json")
-    if subprocess.run(["podman", "image", "exists", identity], check=False).returncode:
-        subprocess.run(["podman", "load", "--quiet", "--input", str(archive)], check=True, capture_output=True)
+    with (archive.parent / "load.lock").open("w") as lock:  # other workers want it at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if subprocess.run(["podman", "image", "exists", identity], check=False).returncode:
+            subprocess.run(["podman", "load", "--quiet", "--input", str(archive)], check=True, capture_output=True)
     return str(identity)
 
 

@@ -4,6 +4,7 @@
 graphics cards: `--gpus` is taken out, and what was asked for is written down.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -84,7 +85,8 @@ class Run:
             if self._ended is None:
                 self._ended = why
             if self._process is not None and self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it ended just now, and `work` was quicker to see it
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
     def work(self) -> Ended:
         """Runs it to its end."""

@@ -20,9 +20,10 @@ from ion.adapters.blobs.objects_settings import ObjectsSettings
 from ion.adapters.executors.azurebatch import BatchExecutor
 from ion.adapters.executors.azurebatch.settings import BatchSettings
 from ion.handler import JobHandler
+from ion.model.module import Mount
 from ion.ports.executor import Assignment, Status
 from ion.testing.conformance.elsewhere import running
-from ion.testing.conformance.executor import assignment, final
+from ion.testing.conformance.executor import WRITES_A_FILE, assignment, final
 from ion.wiring.handler import opening
 
 
@@ -37,6 +38,16 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     def assignment(self, script: str, **more: Any) -> Assignment:
         return assignment(script, **{"image": self.shell, "provider": "azurebatch", **more})
+
+    def gated(self, **more: Any) -> Assignment:
+        """One whose module says that it has begun, and succeeds once `open_gate` was called, in whichever run."""
+        gate = Path(self.folder) / "gate"
+        gate.mkdir()
+        waits = "echo begun; until [ -e /gate/open ]; do sleep 0.1; done"
+        return self.assignment(f"{waits}; {WRITES_A_FILE}", mounts=(Mount(source=str(gate), path="/gate"),), **more)
+
+    def open_gate(self) -> None:
+        (Path(self.folder) / "gate/open").touch()
 
     async def stored(self, path: str) -> bytes:
         async with ObjectBlobs(self.store) as blobs:
@@ -139,6 +150,6 @@ def place(double: BatchDouble, azurite: Azurite, tmp_path: Path, task_images: tu
     )
 
 
-async def becomes(true: Callable[[], bool], within_s: float = 60.0) -> None:
+async def becomes(true: Callable[[], bool]) -> None:
     """Until it is so."""
-    await until(true, within_s)
+    await until(true)

@@ -1,7 +1,7 @@
 """Azure Batch's REST API of 2025-06-01, as much of it as is used here, on this machine's loopback.
 
 The vendor's client speaks to it unchanged. Tests tell it to be busy (`refuse`) or to break off in the middle of files
-(`breaks`), and read what was asked (`asked`).
+(`breaks`), and read what was asked (`asked`, each by the monotonic clock).
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class BatchDouble:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.page = PAGE_MOST
-        self.asked: deque[str] = deque(maxlen=10_000)
+        self.asked: deque[tuple[float, str]] = deque(maxlen=10_000)
         self.breaks = 0
         self._refusals: deque[tuple[re.Pattern[str], Refused]] = deque()
         self.task_refusals: deque[Refused] = deque()
@@ -72,6 +72,9 @@ class BatchDouble:
         for _ in range(times):
             self._refusals.append((re.compile(what), Refused(status, code, "The service says no.", after_s)))
 
+    def refuse_no_more(self) -> None:
+        self._refusals.clear()
+
     def refuse_task(self, status: int, code: str) -> None:
         """The next task of a collection is not added."""
         self.task_refusals.append(Refused(status, code, "The service says no."))
@@ -79,13 +82,14 @@ class BatchDouble:
     def refusal(self, line: str) -> Refused | None:
         for entry in list(self._refusals):
             if entry[0].search(line):
-                self._refusals.remove(entry)
+                with contextlib.suppress(ValueError):  # they were taken back just now
+                    self._refusals.remove(entry)
                 return entry[1]
         return None
 
     def count(self, what: str) -> int:
         """How many requests had such a line."""
-        return sum(bool(re.search(what, line)) for line in list(self.asked))
+        return sum(bool(re.search(what, line)) for _, line in list(self.asked))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -105,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.query = {name: values[0] for name, values in parse_qs(place.query).items()}
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         line = f"{self.command} {unquote(self.path)}"
-        self.double.asked.append(line)
+        self.double.asked.append((time.monotonic(), line))
         try:
             self._check(place.path, place.query, body)
             if (refused := self.double.refusal(line)) is not None:

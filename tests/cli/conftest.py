@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner, Result
 from tests.cli.programs import Folder
+from tests.management.conftest import patient_doctor
 
 from ion.cli.main import main
 from ion.dispatcher.relay import Relay
@@ -26,6 +27,8 @@ from ion.model.module import Module, Subscription, revise
 from ion.ports.executor import Assignment
 from ion.ports.ledger import Bury, Claim, JobFilter
 from ion.wiring import open_store
+
+__all__ = ["patient_doctor"]
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+from codecs import getincrementaldecoder
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,7 @@ from ion.wiring import open_store
 T = TypeVar("T")
 
 ION = (sys.executable, "-m", "ion.cli.main")
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 NO_PORTS = {"ION_MANAGEMENT_PORT": "off", "ION_METRICS_PORT": "off"}
 """An `ion up` of a test takes no port that another one, or an Ion of this host, may have."""
@@ -230,9 +231,9 @@ class Folder:
         try:
             program = self.start(*arguments, env={"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}, out=theirs)
             os.close(theirs)
-            text, pending = "", [then]
+            text, pending, decoder = "", [then], getincrementaldecoder("utf-8")("replace")
             while piece := _piece(ours):
-                text += piece
+                text += decoder.decode(piece)
                 if pending and enough(text):
                     pending.pop()()
             program.wait(code)
@@ -285,14 +286,14 @@ class Folder:
         return self.do(work)
 
 
-def _piece(terminal: int) -> str:
-    """What has been written there since; nothing once the last writer is gone."""
+def _piece(terminal: int) -> bytes:
+    """What has been written there since, which may end within a character; nothing once the last writer is gone."""
     ready, _, _ = select.select([terminal], [], [], PATIENCE_S)
     assert ready, "nothing more comes"
     try:
-        return os.read(terminal, 65536).decode(errors="replace")
+        return os.read(terminal, 65536)
     except OSError:  # what Linux answers at the end
-        return ""
+        return b""
 
 
 def results(ended: Ended) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 from tests.cli.programs import Folder, Program, until
+from tests.ports import free_port
 
 from ion.cli.main import main
 from ion.management.access.authority import Authority
@@ -67,7 +68,7 @@ class Remote:
     def _start(self, place: Folder) -> Program:
         certificate, key, ca = map(str, self.authority.server)
         files = ("--certfile", certificate, "--keyfile", key, "--cacertfile", ca)
-        ports = ("--host", "127.0.0.1", "--port", "0", "--metrics-port", "off")
+        ports = ("--host", "127.0.0.1", "--port", str(free_port()), "--metrics-port", "off")
         return place.start("--store", str(self.store), "management", "start", *ports, *files)
 
     def _port(self) -> int:

@@ -192,15 +192,15 @@ def test_a_client_without_a_certificate_is_refused(served: Remote) -> None:
 
 def test_a_flow_is_awaited_for_longer_than_a_call_may_take(served: Remote) -> None:
     """The time limit of calls is for the server to say that it heard; how long a flow takes is the flow's business."""
-    late = invoke("--timeout", "2s", *served.options, "flow", "wait", "album-3", "--timeout", "3s", code=1)
-    assert late.stderr == f"ion: {served.endpoint}\nflow album-3 is not quiet after 3s\n"
+    late = invoke("--timeout", "10s", *served.options, "flow", "wait", "album-3", "--timeout", "11s", code=1)
+    assert late.stderr == f"ion: {served.endpoint}\nflow album-3 is not quiet after 11s\n"
 
 
 def test_a_context_reaches_it_as_flags_do(served: Remote, tmp_path: Path) -> None:
     """Endpoint, certificate, key and CA may stand in a context; then its name is all that is said."""
     _, endpoint, _, certificate, _, key, _, ca = served.options
     config = tmp_path / "ioncli.yaml"
-    context = {"endpoint": endpoint, "certfile": certificate, "keyfile": key, "cacertfile": ca, "timeout": "20s"}
+    context = {"endpoint": endpoint, "certfile": certificate, "keyfile": key, "cacertfile": ca, "timeout": "60s"}
     config.write_text(f"contexts:\n  lab: {json.dumps(context)}\n")
     chosen = ("--config", str(config), "--context", "lab")
     assert invoke(*chosen, "flow", "list").stdout == served.ion("flow", "list").stdout

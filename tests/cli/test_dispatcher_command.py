@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.cli.programs import WAITS, Folder, Program, keeps, raises, shell, until
+from tests.cli.programs import PATIENCE_S, WAITS, Folder, Program, keeps, raises, shell, until
 
 from ion.model.job import State
 
@@ -46,8 +46,9 @@ def test_together_they_are_an_ion(here: Folder) -> None:
     gateway = here.start("gateway", "start", "settings.yaml", "--port", "0")
     url = said(gateway, r"^front API: (http://127\.0\.0\.1:\d+)/$")
     one = here.start("dispatcher", "start", "settings.yaml", "--module", "detect")
-    assert httpx.post(f"{url}/events/photo", files={"a": ("a.txt", b"a")}).status_code == 200
-    assert httpx.post(f"{url}/events/phto", files={"a": ("a.txt", b"a")}).status_code == 422
+    for event_type, code in (("photo", 200), ("phto", 422)):
+        posted = httpx.post(f"{url}/events/{event_type}", files={"a": ("a.txt", b"a")}, timeout=PATIENCE_S)
+        assert posted.status_code == code
     until(lambda: here.released("detect", 2))
     assert [job.state for job in here.jobs("count")] == [State.WAITING]
     two = here.start("dispatcher", "start", "settings.yaml")
@@ -66,8 +67,9 @@ def test_it_tells_how_it_is(here: Folder) -> None:
     program = here.start("dispatcher", "start", "settings.yaml", "--metrics-port", "0")
     page = said(program, r"^metrics: (http://127\.0\.0\.1:\d+)/metrics$")
     for path in ("/healthz", "/livez"):
-        assert (httpx.get(page + path).status_code, httpx.get(page + path).json()) == (200, {"status": "ok"})
-    assert "\nion_dispatchers 1.0\n" in httpx.get(f"{page}/metrics").text
+        answer = httpx.get(page + path, timeout=PATIENCE_S)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert "\nion_dispatchers 1.0\n" in httpx.get(f"{page}/metrics", timeout=PATIENCE_S).text
 
 
 def registered_store(here: Folder) -> None:
@@ -81,7 +83,7 @@ def test_in_a_pod_the_page_is_for_those_who_look_from_outside(here: Folder) -> N
     environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
     program = here.start("dispatcher", "start", "settings.yaml", "--metrics-port", "0", env=environ)
     port = said(program, r"^metrics: http://0\.0\.0\.0:(\d+)/metrics$")
-    assert httpx.get(f"http://127.0.0.2:{port}/livez").status_code == 200
+    assert httpx.get(f"http://127.0.0.2:{port}/livez", timeout=PATIENCE_S).status_code == 200
 
 
 def test_a_stop_lets_running_jobs_end(here: Folder) -> None:

@@ -187,5 +187,5 @@ async def test_another_server_is_no_management_api(bench: "Bench") -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        code, out = await doctor("--endpoint", f"127.0.0.1:{port}", "--timeout", "10")
+        code, out = await doctor("--endpoint", f"127.0.0.1:{port}", "--timeout", "60")
     assert (code, "is no management API" in out) == (1, True)

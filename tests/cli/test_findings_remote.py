@@ -53,9 +53,14 @@ def test_the_doctor_finds_the_same(served: Remote) -> None:
     """Its symptoms are those of the server's store; figures of time and room may differ."""
     there = json.loads(served.ion("doctor", "--json", code=1).stdout)
     here = json.loads(invoke("--store", str(served.twin), "doctor", "--json", code=1).stdout)
-    assert [(one["about"], one["grade"], one["command"]) for one in there] == [
-        (one["about"], one["grade"], one["command"]) for one in here
-    ]
+    assert [found(one) for one in there] == [found(one) for one in here]
+
+
+def found(symptom: dict[str, str]) -> tuple[str, ...]:
+    """But for how long a store took to answer: one that took long is fine for this."""
+    if "which is slow" in symptom["message"]:
+        return (symptom["about"], "fine", "")
+    return (symptom["about"], symptom["grade"], symptom["command"])
 
 
 def test_top_shows_the_same_tables(served: Remote) -> None:

@@ -4,7 +4,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.cli.programs import ION
+from tests.cli.programs import ION, PATIENCE_S
 
 from ion.model.event import Event
 from ion.model.job import State
@@ -145,7 +145,7 @@ def test_wait_follows_a_flow_that_goes_on_meanwhile(bench: "Bench") -> None:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("store: ")
         bench.succeed("detect", out={})
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (0, "flow album-3: 2 released\n")
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.cli.programs import WAITS, Folder, Program, keeps, shell, until
+from tests.cli.programs import PATIENCE_S, WAITS, Folder, Program, keeps, shell, until
 
 from ion.dispatcher.stores import Stores
 from ion.errors import DeniedError
@@ -44,7 +44,7 @@ def told(program: Program, pattern: str) -> str:
 
 def ask(port: str, verb: Callable[[Management], Awaitable[T]], **files: str) -> T:
     async def work() -> T:
-        async with open_remote(f"localhost:{port}", timeout_s=20.0, **files) as management:
+        async with open_remote(f"localhost:{port}", timeout_s=PATIENCE_S, **files) as management:
             return await verb(management)
 
     return asyncio.run(work())
@@ -61,7 +61,7 @@ def files_of(here: Folder, name: str) -> dict[str, str]:
 
 def figures(url: str) -> dict[tuple[str, ...], float]:
     """The page for Prometheus, by name and labels, as its own parser reads it."""
-    families = text_string_to_metric_families(httpx.get(url).raise_for_status().text)
+    families = text_string_to_metric_families(httpx.get(url, timeout=PATIENCE_S).raise_for_status().text)
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in families
@@ -254,7 +254,7 @@ def test_the_page_for_prometheus_follows_a_flow(here: Folder) -> None:
     now = figures(url)
     assert now["ion_attempt_seconds_count", "detect"] == 1
     assert (now["ion_transfer_bytes_total", "in"], now["ion_transfer_bytes_total", "out"]) == (15, 5)
-    assert httpx.get(url.removesuffix("metrics")).status_code == 404
+    assert httpx.get(url.removesuffix("metrics"), timeout=PATIENCE_S).status_code == 404
 
 
 def test_what_a_pipeline_file_changes_is_in_the_trail(here: Folder) -> None:

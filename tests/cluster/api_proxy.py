@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from tests.cluster.cluster import Cluster
+from tests.ports import free_port
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +83,7 @@ class ApiProxy:
         self.kubeconfig = folder / "through-a-proxy.kubeconfig"
         self.judge: Callable[[Asked], Fate | Answer] = _passes
         self.asked: list[Asked] = []
-        self.port = 0
+        self.port = free_port()
         self._server: asyncio.Server | None = None
         self._serving: dict[asyncio.Task[None], Asked | None] = {}
         self._flows = asyncio.Event()
@@ -144,7 +145,6 @@ class ApiProxy:
 
     async def back(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     # ---- one request --------------------------------------------------------------------------------------------
 

@@ -54,6 +54,20 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     def assignment(self, script: str, **more: Any) -> Assignment:
         return assignment(script, **{"image": SHELL, "provider": "kubernetes", **more})
 
+    def gated(self, script: str, **more: Any) -> Assignment:
+        """An attempt whose script may wait for `open_gate` by `$GATE`."""
+        gate = Path(self.folder) / "gate"
+        gate.mkdir()
+        kubernetes = {
+            "volumes": [{"name": "gate", "hostPath": {"path": str(gate)}}],
+            "volumeMounts": [{"name": "gate", "mountPath": "/gate"}],
+        }
+        env = {"GATE": "until [ -e /gate/open ]; do sleep 0.1; done"}
+        return self.assignment(script, kubernetes=kubernetes, env=env, **more)
+
+    def open_gate(self) -> None:
+        (Path(self.folder) / "gate/open").touch()
+
     async def stored(self, path: str) -> bytes:
         async with ObjectBlobs(self.store) as blobs:
             return await blobs.get_bytes(path)
@@ -87,7 +101,7 @@ async def credential(blobs: Blobs, work: Assignment, *, lasts_s: float) -> Crede
     return Credential(content=content, lasts_s=(granted.ends_at - datetime.now(UTC)).total_seconds())
 
 
-async def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
+async def until(true: Callable[[], bool], within_s: float = 300.0) -> None:
     """Looks again and again, in a thread, until it is so. Raises TimeoutError."""
     if not await asyncio.to_thread(waited, true, within_s):
         raise TimeoutError("it has not come about")
@@ -143,14 +157,14 @@ async def abandon(place: Place, work: Assignment, *, stored: bool = False) -> As
     is `stored`.
     """
     program = _ELSEWHERE.format(place=msgspec.json.encode(place), work=msgspec.json.encode(work), stored=stored)
-    async with running(program) as output, asyncio.timeout(90.0):
+    async with running(program) as output, asyncio.timeout(300.0):
         assert await output.readline() == b"begun\n"
     return work
 
 
 async def until_stored(place: Place, prefix: str, wanted: Callable[[Sequence[str]], bool]) -> None:
     """Until the blobs below a folder are such."""
-    async with asyncio.timeout(60.0), ObjectBlobs(place.store) as blobs:
+    async with asyncio.timeout(300.0), ObjectBlobs(place.store) as blobs:
         while not wanted([blob.path async for blob in blobs.list(f"{prefix.rstrip('/')}/")]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 

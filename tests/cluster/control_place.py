@@ -43,7 +43,7 @@ from ion.model.module import Module, Subscription
 
 T = TypeVar("T")
 
-START_S = 90.0
+START_S = 300.0
 """A pod with Python takes some seconds to start here, many of them at a time much longer."""
 NOBODY = 65_532
 RIGHTS = Path(__file__).parents[2] / "docs" / "kubernetes-control.md"
@@ -130,7 +130,7 @@ class Api:
 
     def do(self, verb: Callable[[Management], Awaitable[T]]) -> T:
         async def work() -> T:
-            async with open_remote(self._address.replace("127.0.0.1", "localhost"), timeout_s=20.0) as management:
+            async with open_remote(self._address.replace("127.0.0.1", "localhost"), timeout_s=120.0) as management:
                 return await verb(management)
 
         return asyncio.run(work())
@@ -156,7 +156,7 @@ class Api:
                 request_serializer=type(request).SerializeToString,
                 response_deserializer=kind.FromString,
             )
-            return call(request, timeout=20.0)
+            return call(request, timeout=120.0)
 
 
 def waits(gate: Path, name: str = "hold", **keys: Any) -> Module:

@@ -41,7 +41,7 @@ def _end_containers(containerd: Started, folder: Path) -> None:
         return
     anew = start(containerd.name, containerd.command, folder, containerd.environ)
     try:
-        if not waited(runtime.answers, 30.0):
+        if not waited(runtime.answers, 120.0):
             raise TimeoutError(f"containerd, which is to end its containers, does not start; see its log in {folder}")
         runtime.end_containers()
     finally:

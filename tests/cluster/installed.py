@@ -66,7 +66,7 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 
     def wait(self, *components: str) -> None:
         for component in components:
-            self.kubectl("rollout", "status", f"deployment/ion-{component}", "--timeout=180s")
+            self.kubectl("rollout", "status", f"deployment/ion-{component}", "--timeout=300s")
 
     def pods(self, component: str) -> list[Any]:
         which = f"app.kubernetes.io/name=ion,app.kubernetes.io/component={component}"

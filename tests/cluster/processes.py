@@ -39,7 +39,7 @@ def alive(process: Started) -> bool:
 
 def end(process: Started, *, grace_s: float = 10.0) -> None:
     """SIGTERM, and SIGKILL after the grace; returns when it is gone."""
-    for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
+    for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 60.0)):
         if not alive(process):
             break
         os.kill(process.pid, number)

@@ -30,7 +30,7 @@ NEEDED = (
     "openssl",
     "cc",
 )
-READY_S = 120.0
+READY_S = 300.0
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ def kubectl(*words: str, stdin: str = "") -> str:
 def is_up() -> bool:
     """Whether all of it runs; an API server that is busy has a while to answer."""
     state = _state()
-    return state is not None and all(alive(one) for one in state.processes) and waited(_answers, 20.0)
+    return state is not None and all(alive(one) for one in state.processes) and waited(_answers, 120.0)
 
 
 def up() -> bool:

@@ -38,7 +38,7 @@ def end_containers() -> None:
     """
     for task in said("tasks", "list", "-q").split():
         _try("tasks", "kill", "-s", "SIGKILL", task)  # it may have ended
-    waited(lambda: "RUNNING" not in said("tasks", "list"), 10.0)
+    waited(lambda: "RUNNING" not in said("tasks", "list"), 60.0)
     for task in said("tasks", "list", "-q").split():
         _try("tasks", "delete", "-f", task)
     for container in said("containers", "list", "-q").split():

@@ -49,7 +49,7 @@ def job(ready: Installed) -> str:
 
 def ran(ready: Installed) -> str:
     """Raises an event and waits for its flow; the id of the job."""
-    said = httpx.post(f"{ready.front}/events/photo", files=FILES, headers=BEARER, timeout=30)
+    said = httpx.post(f"{ready.front}/events/photo", files=FILES, headers=BEARER, timeout=120)
     assert said.status_code == 200, said.text
     flow = said.json()["context"]["correlationId"]
     ready.ion("flow", "wait", flow, "--timeout", "3m")
@@ -67,7 +67,7 @@ def test_every_pod_becomes_ready(ready: Installed) -> None:
 
 def test_who_has_no_token_raises_no_event(ready: Installed) -> None:
     """The variable in the settings was filled in from the Secret."""
-    assert httpx.post(f"{ready.front}/events/photo", files=FILES, timeout=30).status_code == 401
+    assert httpx.post(f"{ready.front}/events/photo", files=FILES, timeout=120).status_code == 401
 
 
 def test_an_event_of_the_front_api_becomes_a_released_job(ready: Installed, job: str) -> None:
@@ -91,7 +91,7 @@ def test_figures_are_told_where_the_monitor_looks(ready: Installed) -> None:
     for component in ("management", "dispatcher"):
         (pod,) = ready.pods(component)
         (port,) = [one for one in pod["spec"]["containers"][0]["ports"] if one["name"] == "metrics"]
-        page = httpx.get(f"http://127.0.0.1:{port['containerPort']}/metrics", timeout=30).text
+        page = httpx.get(f"http://127.0.0.1:{port['containerPort']}/metrics", timeout=120).text
         assert "ion_ledger_up 1.0" in page
 
 
@@ -100,9 +100,9 @@ def test_an_upgrade_gives_each_module_dispatchers_of_its_own(ready: Installed, j
     helm_values = ready.values | {"dispatchers": {"perModule": True, "max": 1}}
     helm_values["config"] = ready.values["config"] | {"kubernetes": {"dispatchers": at_port(*free_ports(1))}}
     ready.upgrade(helm_values, "management", "gateway")
-    ready.kubectl("wait", "--for=delete", "deployment/ion-dispatcher", "--timeout=120s")
-    asyncio.run(until(lambda: ready.cluster.succeeds("-n", ready.namespace, "get", "deployment", OF_MODULE), 120))
-    ready.kubectl("rollout", "status", f"deployment/{OF_MODULE}", "--timeout=180s")
+    ready.kubectl("wait", "--for=delete", "deployment/ion-dispatcher", "--timeout=300s")
+    asyncio.run(until(lambda: ready.cluster.succeeds("-n", ready.namespace, "get", "deployment", OF_MODULE)))
+    ready.kubectl("rollout", "status", f"deployment/{OF_MODULE}", "--timeout=300s")
     second = ran(ready)
     assert second != job
     assert json.loads(ready.ion("job", "show", second, "--json"))["state"] == "released"

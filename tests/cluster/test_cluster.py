@@ -20,7 +20,7 @@ def test_three_containers_run_after_each_other(cluster: Cluster) -> None:
     with cluster.namespace() as namespace:
         body = job("echo one > /shared/a", "cat /shared/a; echo two >> /shared/a", "cat /shared/a")
         cluster.kubectl("-n", namespace, "create", "-f", "-", stdin=body)
-        assert waited(ended(cluster, namespace), 60.0)
+        assert waited(ended(cluster, namespace), 300.0)
         logs = [cluster.kubectl("-n", namespace, "logs", "job/probe", "-c", name) for name in ("second", "third")]
         assert logs == ["one\n", "one\ntwo\n"]
 
@@ -52,5 +52,5 @@ def command(word: str, **variables: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )

@@ -38,7 +38,7 @@ modules:
     on: go
     emits: part
   work:
-    command: [sh, -c, 'sleep 2; cat $ION_DIR/in/data/*.txt > $ION_DIR/out/data/copy.txt;
+    command: [sh, -c, 'sleep 5; cat $ION_DIR/in/data/*.txt > $ION_DIR/out/data/copy.txt;
       echo "{{\\"seen\\": 1}}" > $ION_DIR/out/insights.json;
       echo "{{\\"type\\": \\"done\\", \\"files\\": [\\"copy.txt\\"]}}" > $ION_DIR/out/events/done.json']
     on: part
@@ -75,7 +75,7 @@ class Chaos:
         kubectl = self._release.cluster.kubectl
         (node,) = kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()
         try:
-            kubectl("drain", node, "--force", "--delete-emptydir-data", "--ignore-daemonsets", "--timeout=90s")
+            kubectl("drain", node, "--force", "--delete-emptydir-data", "--ignore-daemonsets", "--timeout=300s")
         finally:
             kubectl("uncordon", node)
         self.done["drain"] += 1
@@ -91,8 +91,8 @@ class Chaos:
                     return True
             return False
 
-        assert waited(done, 60.0)
-        assert waited(lambda: not self._release.cluster.succeeds("-n", namespace, "get", "pod", killed[0]), 60.0)
+        assert waited(done, 300.0)
+        assert waited(lambda: not self._release.cluster.succeeds("-n", namespace, "get", "pod", killed[0]), 300.0)
         self.done["program"] += 1
         return killed[0]
 
@@ -120,7 +120,7 @@ def persistently(work: Callable[[], str]) -> str:
             return False
         return True
 
-    assert waited(done, 180.0), refused[-1]
+    assert waited(done, 300.0), refused[-1]
     return said[0]
 
 
@@ -142,7 +142,7 @@ def test_whatever_dies_nothing_is_lost_and_nothing_doubled(ready: Installed, fro
     seed = int(os.environ.get("ION_SEED", random.randrange(1_000_000)))
     print(f"ION_SEED={seed}")
     answer = httpx.post(
-        front, headers={"Authorization": f"Bearer {TOKEN}"}, files={"width": (None, str(WIDTH))}, timeout=30
+        front, headers={"Authorization": f"Bearer {TOKEN}"}, files={"width": (None, str(WIDTH))}, timeout=120
     )
     assert answer.status_code == 200, answer.text
     flow = answer.json()["context"]["correlationId"]
@@ -174,4 +174,4 @@ def test_whatever_dies_nothing_is_lost_and_nothing_doubled(ready: Installed, fro
     kinds = Counter((one["context"]["documentType"], one.get("type", "")) for one in records)
     assert kinds["insight", ""] == WIDTH
     persistently(lambda: ready.ion("audit"))
-    assert waited(lambda: ready.kubectl("get", "jobs", "-o", "name") == "", 60.0)
+    assert waited(lambda: ready.kubectl("get", "jobs", "-o", "name") == "", 300.0)

@@ -29,7 +29,7 @@ def containerd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
         process = start("containerd", dict(plan.commands())["containerd"], run_folder())
         running.keep(running.State(processes=(process,)))
         try:
-            assert waited(runtime.answers, 30.0)
+            assert waited(runtime.answers, 120.0)
             runtime.load(busybox())
             runtime.said("run", "--detach", "--snapshotter", "native", BUSYBOX, "forever", "sleep", "100000")
             yield process
@@ -46,7 +46,7 @@ def test_down_leaves_no_process_no_mount_and_no_file(containerd: Started, *, kil
     assert mounted(folder)
     if killed:
         os.kill(containerd.pid, signal.SIGKILL)
-        assert waited(lambda: not alive(containerd), 10.0)
+        assert waited(lambda: not alive(containerd), 120.0)
         assert set(shims) <= set(of(folder))
     running.down()
     assert of(folder) == []

@@ -28,12 +28,12 @@ def test_what_runs_goes_on_when_a_program_is_restarted(cluster: Cluster, program
         cluster.kubectl("-n", namespace, "create", "-f", "-", stdin=job("true", "true", script))
         pod = ("-n", namespace, "get", "pod", "-l", "job-name=probe", "-o")
         phase = "jsonpath={.items[*].status.phase}"
-        assert waited(lambda: cluster.kubectl(*pod, phase) == "Running", 60.0)
+        assert waited(lambda: cluster.kubectl(*pod, phase) == "Running", 300.0)
         name = cluster.kubectl(*pod, "jsonpath={.items[0].metadata.name}")
         cluster.restart(program)
         go = ("-n", namespace, "exec", name, "-c", "third", "--", "touch", "/shared/go")
-        assert waited(lambda: cluster.succeeds(*go), 60.0)
-        assert waited(ended(cluster, namespace), 60.0)
+        assert waited(lambda: cluster.succeeds(*go), 300.0)
+        assert waited(ended(cluster, namespace), 300.0)
         assert cluster.kubectl("-n", namespace, "logs", "job/probe", "-c", "third") == "done\n"
 
 

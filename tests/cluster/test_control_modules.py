@@ -64,7 +64,7 @@ def test_a_module_of_the_originals_client_is_served_by_a_dispatcher_of_its_own(c
         assert api.names() == [name]
         config = json.loads(control.kubectl("get", "configmap", "ion-dispatcher-greet", "-o", "json"))
         assert config["data"] == {"WHOM": "world"}
-        assert httpx.post(f"{front}/events/visitor", files={"a": ("a.txt", b"a")}).status_code == 200
+        assert httpx.post(f"{front}/events/visitor", files={"a": ("a.txt", b"a")}, timeout=120.0).status_code == 200
         assert waited(lambda: control.here.released("greet"), START_S)
         assert control.here.results("greet") == {"greeting.txt": "hello world\n"}
         api.delete(name)

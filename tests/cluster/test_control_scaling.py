@@ -34,7 +34,8 @@ def test_dispatchers_follow_the_queue_down_to_none_and_up_again(control: Place, 
         api.do(lambda management: management.modules.apply(modules=(waits(gate),)))
         assert waited(lambda: "ion-dispatcher-hold" in control.deployments(), START_S)
         assert control.replicas("hold") == 0
-        assert api.get("hold")[1:] == ("idle", "no dispatcher runs while there is nothing to do")
+        idle = ("idle", "no dispatcher runs while there is nothing to do")
+        assert waited(lambda: api.get("hold")[1:] == idle, START_S), api.get("hold")
         raised(control, "hold_it", 1)
         assert waited(lambda: control.replicas("hold") == 1, START_S)
         raised(control, "hold_it", 8)
@@ -45,7 +46,7 @@ def test_dispatchers_follow_the_queue_down_to_none_and_up_again(control: Place, 
         assert waited(lambda: control.here.released("hold", 9), START_S)
         assert waited(lambda: control.replicas("hold") == 0, START_S)
         assert waited(lambda: not control.pods("hold"), START_S)
-        assert httpx.post(f"{front}/events/hold_it", files={"a": ("a.txt", b"a")}).status_code == 200
+        assert httpx.post(f"{front}/events/hold_it", files={"a": ("a.txt", b"a")}, timeout=120.0).status_code == 200
         assert waited(lambda: control.here.released("hold", 10), START_S)
 
 
@@ -70,10 +71,11 @@ def test_without_keda_it_scales_by_itself_and_tells_the_figures(control: Place, 
     with control.managed("--metrics-port", str(port)) as api:
         api.do(lambda management: management.modules.apply(modules=(waits(gate),)))
         assert waited(lambda: api.get("hold")[1] == "idle", START_S)
-        assert httpx.get(f"http://127.0.0.1:{port}/open/hold").json() == {"open": 0}
-        assert httpx.get(f"http://127.0.0.1:{port}/open/other").status_code == 404
+        figures = f"http://127.0.0.1:{port}/open"
+        assert httpx.get(f"{figures}/hold", timeout=120.0).json() == {"open": 0}
+        assert httpx.get(f"{figures}/other", timeout=120.0).status_code == 404
         raised(control, "hold_it", 3)
-        assert waited(lambda: httpx.get(f"http://127.0.0.1:{port}/open/hold").json() == {"open": 3}, START_S)
+        assert waited(lambda: httpx.get(f"{figures}/hold", timeout=120.0).json() == {"open": 3}, START_S)
         assert waited(lambda: control.replicas("hold") == 1, START_S)
 
 
@@ -136,10 +138,10 @@ def test_a_dispatcher_is_ready_while_it_reaches_its_ledger(control: Place, gate:
     with control.managed() as api:
         api.do(lambda management: management.modules.apply(modules=(waits(gate),)))
         assert waited(lambda: api.get("hold")[1] == "ready", START_S), api.get("hold")
-        assert httpx.get(f"http://127.0.0.1:{port}/healthz").json() == {"status": "ok"}
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=120.0).json() == {"status": "ok"}
         assert (
             'ion_module_standing{module="hold",standing="ready"} 1.0'
-            in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            in httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=120.0).text
         )
         (pod,) = control.pods("hold")
         (container,) = pod["spec"]["containers"]

@@ -2,11 +2,13 @@
 
 import json
 
-from tests.cluster.attempts import Place, ended, place, set_to
+from msgspec.structs import replace
+from tests.cluster.attempts import Place, ended, place, set_to, until
 from tests.cluster.cluster import Cluster
 
 from ion.model.job import FailureClass
 from ion.model.module import Resources
+from ion.ports.executor import Assignment, Status
 from ion.testing.conformance.executor import WRITES_A_FILE, final
 
 __all__ = ["place"]
@@ -33,10 +35,21 @@ async def test_an_image_that_cannot_be_pulled_fails_the_attempt_with_its_name(pl
     assert "localhost:9/ion-tests/none:1 cannot be pulled" in status.failure.message
 
 
+async def too_late(where: Place, work: Assignment, says: str) -> Status:
+    """How an attempt ends whose start timeout is over once this is known of what it waits for."""
+    async with where.open() as executor:
+        handle = await executor.submit(work)
+        await until(lambda: says in executor.waits_for(handle))
+        await executor.leave(handle)
+        hurried = replace(work.revision.module, start_timeout_s=0.1)
+        late = replace(work, revision=replace(work.revision, module=hurried))
+        return await final(executor, await executor.submit(late))
+
+
 async def test_a_pod_that_fits_nowhere_fails_after_the_start_timeout(place: Place) -> None:
     """With what the scheduler says."""
     nowhere = {"nodeSelector": {"ion.dev/none": "such"}}
-    status = await ended(place, place.assignment("true", kubernetes=nowhere, start_timeout_s=2.0))
+    status = await too_late(place, place.assignment("true", kubernetes=nowhere), "placed")
     assert status.failure is not None
     assert status.failure.kind is FailureClass.INFRASTRUCTURE
     assert "could not be placed" in status.failure.message
@@ -81,8 +94,8 @@ async def test_a_quota_that_is_used_up_makes_the_attempt_wait_for_room(place: Pl
         "spec": {"hard": {"pods": "0"}},
     }
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(quota))
-    cluster.kubectl("wait", "-n", namespace, "--for=jsonpath={.status.hard.pods}=0", "quota/none")
-    status = await ended(place, place.assignment(WRITES_A_FILE, start_timeout_s=3.0))
+    cluster.kubectl("wait", "-n", namespace, "--for=jsonpath={.status.hard.pods}=0", "quota/none", "--timeout=300s")
+    status = await too_late(place, place.assignment(WRITES_A_FILE), "exceeded quota: none")
     assert status.failure is not None
     assert status.failure.kind is FailureClass.INFRASTRUCTURE
     assert "exceeded quota: none" in status.failure.message

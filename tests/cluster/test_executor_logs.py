@@ -14,7 +14,14 @@ from ion.testing.conformance.executor import final, logged, logs_line, root_even
 
 __all__ = ["place"]
 
-COUNTS = 'i=0; while [ "$i" -lt 8 ]; do echo "line $i"; i=$((i+1)); sleep 1; done; echo a > "$ION_DIR/out/data/a.txt"'
+COUNTS = """
+i=0
+while [ "$i" -lt 8 ]; do
+    echo "line $i"; i=$((i+1))
+    if [ "$i" -eq 4 ]; then eval "$GATE"; fi
+done
+echo a > "$ION_DIR/out/data/a.txt"
+"""
 
 
 async def test_a_log_is_whole_and_in_order(place: Place) -> None:
@@ -40,10 +47,11 @@ async def test_a_long_line_is_one_line(place: Place) -> None:
 async def test_a_log_is_followed_as_it_grows_without_a_line_lost_or_doubled(place: Place) -> None:
     """While it runs one sees its first lines; at the end each is there once."""
     async with place.open() as executor:
-        handle = await executor.submit(place.assignment(COUNTS))
+        handle = await executor.submit(place.gated(COUNTS))
         await logs_line(executor, handle, b"line 2\n")
         assert not (await executor.state(handle)).final
         early = await logged(executor, handle)
+        place.open_gate()
         status = await final(executor, handle)
         whole = await place.stored(status.log)
         assert whole.startswith(early)
@@ -54,7 +62,7 @@ async def test_a_log_is_followed_as_it_grows_without_a_line_lost_or_doubled(plac
 async def test_pieces_of_a_growing_log_are_stored_and_go_with_the_whole(place: Place) -> None:
     """Somebody elsewhere reads them while it runs. Once the whole log is stored they are of no more use."""
     async with place.open() as executor:
-        work = place.assignment(COUNTS)
+        work = place.gated(COUNTS)
         handle = await executor.submit(work)
         await until_stored(place, f"{work.job.id}/1/", lambda paths: bool(log_pieces(paths)))
         running = msgspec.structs.replace(work.job, state=State.RUNNING)
@@ -63,6 +71,7 @@ async def test_pieces_of_a_growing_log_are_stored_and_go_with_the_whole(place: P
             rest = b"".join([chunk async for chunk in read_log(running, blobs=blobs, work=None, start=10)])
         assert b"line 0\n" in seen
         assert rest.startswith(seen[10:])
+        place.open_gate()
         status = await final(executor, handle)
         assert (await place.stored(status.log)).startswith(seen)
         assert log_pieces(await place.paths(f"{work.job.id}/1/")) == []
@@ -77,7 +86,7 @@ async def test_a_log_whose_pod_and_dispatcher_are_gone_is_put_together_from_its_
     namespace = place.kubernetes.namespace
     (name,) = cluster.kubectl("get", "jobs", "-n", namespace, "-o", "name").split()
     cluster.kubectl("patch", name, "-n", namespace, "-p", '{"spec": {"parallelism": 0}}')
-    cluster.kubectl("wait", "-n", namespace, "--for=delete", "--timeout=60s", "pod", "--all")
+    cluster.kubectl("wait", "-n", namespace, "--for=delete", "--timeout=300s", "pod", "--all")
     async with place.open() as executor:
         handle = await executor.submit(work)
         await executor.cancel(handle)

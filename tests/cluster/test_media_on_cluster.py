@@ -60,7 +60,7 @@ def served(pipeline: Pipeline) -> str:
 
 def raised(front: str, url: str) -> str:
     """A link in, as `curl -d` sends it; the correlation id of its flow."""
-    answer = httpx.post(front, json={"url": url}, timeout=30.0)
+    answer = httpx.post(front, json={"url": url}, timeout=120.0)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["context"]["correlationId"])
 
@@ -68,7 +68,7 @@ def raised(front: str, url: str) -> str:
 def flowed(pipeline: Pipeline, front: str, url: str) -> list[dict[str, Any]]:
     """What is recorded of a flow that has come to its end."""
     flow = raised(front, url)
-    pipeline.ion("flow", "wait", flow, "--timeout", "80s")
+    pipeline.ion("flow", "wait", flow, "--timeout", "4m")
     records: list[dict[str, Any]] = json.loads(pipeline.ion("trace", "flow", "-c", flow))
     return records
 

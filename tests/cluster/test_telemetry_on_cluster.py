@@ -25,7 +25,7 @@ def test_a_flow_through_pods_is_one_trace(
     """With every step of every job, those in pods by the times that their pods and manifests tell."""
     pipeline.write(media(platform, MIXED))
     pipeline.start("up", env={**FEW, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint})
-    pipeline.ion("flow", "wait", raised(served(pipeline), clip), "--timeout", "80s")
+    pipeline.ion("flow", "wait", raised(served(pipeline), clip), "--timeout", "4m")
     jobs = {job.id.replace("-", "")[:16]: job for job in pipeline.jobs()}
     collector.until(lambda: jobs.keys() <= {span.span_id for span in collector.spans})
     spans: list[Span] = collector.spans

@@ -119,7 +119,7 @@ class Deployment:
         quiet = () if verb == "show" else ("-input=false",)
         command = (*self._program, verb, *quiet, "-no-color", *words)
         return subprocess.run(
-            command, cwd=self._folder, env=self._environ, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=self._folder, env=self._environ, capture_output=True, text=True, timeout=600, check=False
         )
 
 

@@ -23,7 +23,7 @@ from ion.adapters.bus.nats import NatsBus
 from ion.adapters.bus.nats_settings import NatsSettings
 from ion.errors import UnavailableError
 
-WITHIN_S = 60.0
+WITHIN_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ async def test_nats_lets_in_who_has_the_token(made: dict[tuple[str, str], Docume
     with running(nats_server(), "--config", "nats.conf", folder=tmp_path, ION_BUS_TOKEN=token):
         await asyncio.to_thread(listening, port)
         url = f"nats://127.0.0.1:{port}"
-        async with NatsBus(NatsSettings(servers=(url,), token=token)) as bus:
+        async with NatsBus(NatsSettings(servers=(url,), token=token, timeout_s=WITHIN_S)) as bus:
             await bus.ensure(["photo"], ["detect"])
         with pytest.raises(UnavailableError, match="Authorization Violation"):
             async with NatsBus(NatsSettings(servers=(url,), token="wrong")) as bus:
@@ -67,7 +67,7 @@ def listening(port: int) -> None:
     until = time.monotonic() + WITHIN_S
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection(("127.0.0.1", port), WITHIN_S).close()
         except OSError:
             if time.monotonic() > until:
                 raise

@@ -21,7 +21,7 @@ from ion.testing.conformance.bus_harness import made
 if TYPE_CHECKING:
     from tests.dispatcher.conftest import Bench
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 MAX_HOPS = 8
 DETECT = Module(
     name="detect",

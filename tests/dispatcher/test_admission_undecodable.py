@@ -23,7 +23,7 @@ from ion.testing.conformance.bus_harness import made
 if TYPE_CHECKING:
     from tests.dispatcher.conftest import Bench
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 RAW = b'{"specversion": "1.0", "type": '
 DETECT = Module(name="detect", pipeline="media", on=(Subscription(type="photo"),))
 

@@ -15,7 +15,7 @@ from ion.testing.conformance.bus_harness import ids_of, made
 if TYPE_CHECKING:
     from tests.dispatcher.conftest import Bench
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def module(name: str, *types: str, pipeline: str = "media") -> Module:

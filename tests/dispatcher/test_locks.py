@@ -8,7 +8,7 @@ import pytest
 from ion.dispatcher.ownership import LockFile, lock_is_free
 from ion.testing.conformance.elsewhere import running
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 HOLDS = """
 import sys, time
 from pathlib import Path

@@ -83,6 +83,16 @@ async def test_an_observer_that_slept_kills_nobody(bench: "Bench") -> None:
     assert len(await watch.adopted_after(LEASE_S)) == 1
 
 
+async def test_of_two_that_slept_together_neither_dies(bench: "Bench") -> None:
+    """Their host stood still, say, and one looks before the other beats: its lease begins with that look."""
+    watch = Watch(bench)
+    await watch.left()
+    await watch.adopted_after(0.0)
+    assert await watch.adopted_after(LEASE_S + 1.0) == []
+    assert await watch.adopted_after(LEASE_S - 0.5) == []
+    assert len(await watch.adopted_after(0.5)) == 1
+
+
 async def test_clocks_that_jump_decide_nothing(bench: "Bench") -> None:
     """Neither the ledger's clock nor the host's: only seconds that the observer counted itself."""
     watch = Watch(bench)

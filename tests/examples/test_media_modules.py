@@ -18,7 +18,7 @@ import pytest
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "media"
 FINAL = 2
-TIME_LIMIT_S = 90
+TIME_LIMIT_S = 300
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("CI") and not (importlib.util.find_spec("cv2") and importlib.util.find_spec("imageio_ffmpeg")),

@@ -28,7 +28,7 @@ pytestmark = [
 @pytest.fixture
 def examples(tmp_path: Path) -> Path:
     """The examples, and nothing that ran there before."""
-    ignored = shutil.ignore_patterns(".ion", "tagger", "*.log", "answer.json", "small")
+    ignored = shutil.ignore_patterns(".ion", "tagger", "*.log", "answer.json", "small", "tmp*", "__pycache__")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=ignored)
     return tmp_path / "examples"
 
@@ -56,7 +56,7 @@ def test_the_quick_start_does_what_it_says(examples: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=600,
     )
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
     answer = json.loads((examples / "original" / "answer.json").read_text())

@@ -1,10 +1,16 @@
 """Tasks that an account takes only in part, or not now; and what is left of those that it never took."""
 
+import asyncio
+
 import pytest
+from azure.batch.models import BatchTaskCreateOptions
 from tests.batch_double.place import Place, becomes, double, place, task_images
 from tests.batch_double.service import BatchDouble
 
 from ion.adapters.executors.azurebatch import attempt as attempts
+from ion.adapters.executors.azurebatch import pools
+from ion.adapters.executors.azurebatch.adding import Adding
+from ion.adapters.executors.azurebatch.client import Batch
 from ion.errors import UnavailableError
 from ion.model.job import FailureClass
 from ion.ports.executor import Phase
@@ -25,21 +31,27 @@ async def test_what_a_collection_did_not_take_for_now_is_added_again(double: Bat
             assert (await executor.state(handle)).phase is Phase.PENDING
 
 
-async def test_a_collection_that_is_too_large_is_added_in_parts(double: BatchDouble, place: Place) -> None:
-    """Down to the single task."""
+@pytest.mark.parametrize(
+    ("count", "refused", "requests"), [(130, 0, 2), (8, 3, 3 + 4)], ids=["a hundred at once", "down to the single task"]
+)
+async def test_tasks_of_a_moment_are_added_together(
+    double: BatchDouble, place: Place, count: int, refused: int, requests: int
+) -> None:
+    """A hundred in one request; what is too large for one is added in parts."""
     double.account.resize("ion", 0)
-    double.refuse("POST .*/addtaskcollection", 413, "RequestBodyTooLarge", times=3)
-    async with place.open() as executor:
-        for _ in range(8):
-            await executor.submit(place.assignment("true"))
-        await becomes(lambda: sum(map(len, double.account.tasks.values())) == 8)
+    double.refuse("POST .*/addtaskcollection", 413, "RequestBodyTooLarge", times=refused)
+    async with Batch(place.batch) as batch:
+        adding = Adding(batch)
+        tasks = [BatchTaskCreateOptions(id=f"task-{number}", command_line="true") for number in range(count)]
+        assert all(await asyncio.gather(*(adding.add("job", "ion", task) for task in tasks)))
+    assert len(double.account.tasks["job"]) == count
+    assert double.count("POST .*/addtaskcollection") == requests
 
 
 async def test_a_batch_job_that_somebody_ended_takes_nothing(
     double: BatchDouble, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What ran in it is lost; what comes next says which job is to be deleted, and goes on once it is."""
-    monkeypatch.setattr(attempts, "MAKING_S", 0.5)
     async with place.open() as executor:
         handle = await executor.submit(place.assignment(WAITS))
         await logs_line(executor, handle, b"begun")
@@ -48,7 +60,9 @@ async def test_a_batch_job_that_somebody_ended_takes_nothing(
         lost = (await final(executor, handle)).failure
         assert lost is not None
         assert lost.kind is FailureClass.LOST
-        failed = (await final(executor, await executor.submit(place.assignment("true")))).failure
+        with monkeypatch.context() as impatient:
+            impatient.setattr(attempts, "MAKING_S", 0.5)
+            failed = (await final(executor, await executor.submit(place.assignment("true")))).failure
         assert failed is not None
         assert failed.kind is FailureClass.INFRASTRUCTURE
         assert failed.message.endswith(f"; the Batch job {name} is Ion's, delete it if it was ended")
@@ -99,15 +113,17 @@ async def test_a_task_that_somebody_ended_before_it_ran_is_lost(double: BatchDou
         assert failed.kind is FailureClass.LOST
 
 
-async def test_a_pool_that_cannot_be_looked_at_holds_the_module(double: BatchDouble, place: Place) -> None:
+async def test_a_pool_that_cannot_be_looked_at_holds_the_module(
+    double: BatchDouble, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the reason, until it is looked at again."""
+    monkeypatch.setattr(pools, "AGAIN_S", 3600.0)
     double.account.add_pool("other")
     double.refuse("GET /pools/other", 403, "AuthenticationFailed", times=1)
     work = place.assignment("true", azurebatch={"pool": "other"})
     async with place.open() as executor:
         with pytest.raises(UnavailableError, match="the pool other is being looked at"):
             executor.check(work.revision)
-        await becomes(lambda: double.count("GET /pools/other") == 1)
         async for _ in executor.watch():
             break
         with pytest.raises(UnavailableError, match=r"cannot look at the pool other: .*AuthenticationFailed"):

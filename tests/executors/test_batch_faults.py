@@ -9,12 +9,14 @@ from tests.batch_double.place import Place, becomes, double, place, task_images
 from tests.batch_double.service import BatchDouble
 
 from ion.adapters.executors.azurebatch import BatchExecutor
+from ion.adapters.executors.azurebatch import attempt as attempts
+from ion.adapters.executors.azurebatch.task import seconds
 from ion.errors import UnavailableError
 from ion.model.job import FailureClass
 from ion.model.manifest import log_pieces
 from ion.model.module import Resources
 from ion.ports.executor import Assignment, Phase, Status
-from ion.testing.conformance.executor import ENDS_LATER, WAITS, WRITES_A_FILE, final, logged, logs_line, told
+from ion.testing.conformance.executor import WAITS, WRITES_A_FILE, final, logged, logs_line, told
 
 __all__ = ["double", "place", "task_images"]
 
@@ -44,11 +46,13 @@ async def test_a_task_whose_node_went_away_is_a_second_execution(
     double: BatchDouble, place: Place, goes: Callable[[Account, Task], None]
 ) -> None:
     """Batch runs it anew: the attempt stays one, its log says so, and the results are there once."""
-    work = place.assignment(ENDS_LATER)
     async with place.open() as executor:
-        handle = await executor.submit(work)
+        handle = await executor.submit(place.gated())
         await logs_line(executor, handle, b"begun")
-        goes(double.account, await running(double))
+        task = await running(double)
+        goes(double.account, task)
+        await becomes(lambda: task.runs == 2)
+        place.open_gate()
         status = await final(executor, handle)
         assert (status.phase, status.handle.attempt) == (Phase.SUCCEEDED, 1)
         assert status.manifest is not None
@@ -61,14 +65,18 @@ async def test_a_task_whose_node_went_away_is_a_second_execution(
 
 async def test_a_preempted_task_that_no_other_node_takes_is_lost(double: BatchDouble, place: Place) -> None:
     """It waits for its start timeout, then the attempt has failed with its node, not for a fault of the module's."""
-    work = place.assignment(WAITS, start_timeout_s=3.0)
+    work = place.assignment(WAITS, start_timeout_s=300.0)
     async with place.open() as executor:
         handle = await executor.submit(work)
         task = await running(double)
         double.account.resize("ion", 0)
         double.account.lose_node(task)
+        await becomes(lambda: double.account.one("active") is not None)
+        with double.account.lock:  # ten minutes go by, and something of the task is new, so that it is looked at
+            double.account.ahead_s = 600.0
+            task.document["creationTime"] = task.document["stateTransitionTime"]
         kind, message = failed(await final(executor, handle))
-        assert (kind, message) == (FailureClass.LOST, "its node went away, and no other took it within 3 s")
+        assert (kind, message) == (FailureClass.LOST, "its node went away, and no other took it within 300 s")
 
 
 async def test_a_pool_without_nodes_is_a_failure_of_infrastructure(double: BatchDouble, place: Place) -> None:
@@ -79,15 +87,20 @@ async def test_a_pool_without_nodes_is_a_failure_of_infrastructure(double: Batch
     assert message == "no node took its task within 1 s: has the pool any?"
 
 
-async def test_a_task_that_somebody_deleted_is_lost(double: BatchDouble, place: Place) -> None:
-    """Nothing waits for ever for what is gone."""
+async def test_a_task_that_somebody_deleted_is_lost(
+    double: BatchDouble, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing waits for ever for what is gone; until the service has said that it is, it runs."""
     async with place.open() as executor:
         handle = await executor.submit(place.assignment(WAITS))
         await told(executor, handle, lambda status: status.phase is Phase.RUNNING)
         task = await running(double)
         [name] = double.account.jobs
+        monkeypatch.setattr(attempts, "UNSEEN_S", 0.1)
+        double.refuse(r"GET .*/tasks/[^/?]+\?", 500, "InternalError", times=1000)
         double.account.delete(name, task.document["id"])
         assert [status.phase for status in await executor.recover()] == [Phase.RUNNING]
+        double.refuse_no_more()
         kind, message = failed(await final(executor, handle))
         assert (kind, message) == (
             FailureClass.LOST,
@@ -123,7 +136,7 @@ async def test_an_exit_code_is_known_though_the_node_is_gone(double: BatchDouble
     work = place.assignment("echo why; exit 7")
     async with place.open() as executor:
         await executor.submit(work)
-        await running(double)
+        await becomes(lambda: double.account.one() is not None)
     await becomes(lambda: double.account.one("completed") is not None)
     task = double.account.one()
     assert task is not None
@@ -137,7 +150,7 @@ async def test_results_are_found_though_the_node_is_gone(double: BatchDouble, pl
     work = place.assignment(WRITES_A_FILE)
     async with place.open() as executor:
         await executor.submit(work)
-        await running(double)
+        await becomes(lambda: double.account.one() is not None)
     await becomes(lambda: double.account.one("completed") is not None)
     task = double.account.one()
     assert task is not None
@@ -184,12 +197,15 @@ async def test_an_archive_that_cannot_be_fetched_is_a_failure_of_infrastructure(
 async def test_batch_itself_ends_a_task_when_its_node_hangs(double: BatchDouble, place: Place) -> None:
     """The wall-clock limit is the last resort, where the node's own limits do nothing."""
     (double.account.nodes / "programs/docker").write_text("#!/bin/sh\nexec sleep 600\n")
-    there = place.but(slack_s=0.5)
-    work = there.assignment(WRITES_A_FILE, timeout_s=0.5, start_timeout_s=0.5, grace_s=0.0)
-    assert failed(await there.ended(work)) == (
-        FailureClass.INFRASTRUCTURE,
-        "Batch ended its task after 3 s, and the module had not begun: see the log",
-    )
+    there = place.but(slack_s=50.0)
+    work = there.assignment(WRITES_A_FILE, timeout_s=50.0, start_timeout_s=300.0)
+    async with there.open() as executor:
+        handle = await executor.submit(work)
+        double.account.run_out(await running(double))
+        kind, message = failed(await final(executor, handle))
+        assert kind is FailureClass.INFRASTRUCTURE
+        most_s = seconds(work.revision.module, there.batch)
+        assert message == f"Batch ended its task after {most_s} s, and the module had not begun: see the log"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from azure.batch.models import BatchTaskCreateOptions
@@ -90,6 +91,26 @@ async def test_a_secret_is_masked_where_a_line_is_cut(reading: Reading) -> None:
     assert secret[: len(secret) // 2].encode() not in logged
     assert secret[len(secret) // 2 + 1 :].encode() not in logged
     assert logged.count(b"y") == LONG
+
+
+async def test_a_run_that_begins_while_a_piece_is_stored_has_pieces_of_its_own(reading: Reading) -> None:
+    """From its first byte on, for they are put together without this dispatcher."""
+    log, stored = await reading.said(b""), dict[str, bytes]()
+
+    async def put(path: str, content: bytes) -> None:
+        stored[path] = content
+        if len(stored) == 1:
+            log.see(2.0)
+            log.say("again")
+
+    blobs = SimpleNamespace(put_bytes=put)
+    log.see(1.0)
+    log.say("begun")
+    await log.store_piece(blobs, "first {}-{}".format)  # type: ignore[arg-type] # it has the one verb
+    await log.store_piece(blobs, "second {}-{}".format)  # type: ignore[arg-type]
+    (first, second) = stored.values()
+    assert (first.endswith(b" begun\n"), second.endswith(b" again\n"), second.count(b"\n")) == (True, True, 1)
+    assert list(stored) == [f"first 0-{len(first)}", f"second 0-{len(second)}"]
 
 
 async def test_bytes_that_are_no_text_stay_as_they_are(reading: Reading) -> None:

@@ -13,7 +13,7 @@ from ion.errors import UnsupportedError
 from ion.model.job import Failure, FailureClass
 from ion.model.manifest import log_pieces
 from ion.ports.executor import Phase
-from ion.testing.conformance.executor import ENDS_LATER, WAITS, WRITES_A_FILE, final, logs_line, told
+from ion.testing.conformance.executor import WAITS, WRITES_A_FILE, final, logs_line, told
 
 __all__ = ["double", "place", "task_images"]
 
@@ -56,7 +56,7 @@ async def test_a_docker_that_does_not_say_how_the_module_ended_is_trouble(double
 async def test_a_preempted_task_has_its_start_timeout_again(double: BatchDouble, place: Place) -> None:
     """However long ago the task was made. Batch does not count what it runs anew by itself."""
     async with place.open() as executor:
-        handle = await executor.submit(place.assignment(ENDS_LATER, start_timeout_s=600.0))
+        handle = await executor.submit(place.gated(start_timeout_s=600.0))
         await logs_line(executor, handle, b"begun")
         task = await running(double)
         task.document["creationTime"] = f"{datetime.now(UTC) - timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
@@ -64,6 +64,7 @@ async def test_a_preempted_task_has_its_start_timeout_again(double: BatchDouble,
         double.account.lose_node(task)
         await becomes(lambda: double.account.one("active") is not None)
         await listed_twice(double)
+        place.open_gate()
         double.account.resize("ion", 4)
         assert (await final(executor, handle)).phase is Phase.SUCCEEDED
 
@@ -73,7 +74,7 @@ async def test_the_accounts_clock_counts(double: BatchDouble, place: Place) -> N
     double.account.ahead_s = -600.0
     double.account.resize("ion", 0)
     async with place.open() as executor:
-        handle = await executor.submit(place.assignment(WRITES_A_FILE, start_timeout_s=60.0))
+        handle = await executor.submit(place.assignment(WRITES_A_FILE, start_timeout_s=500.0))
         await becomes(lambda: double.account.one("active") is not None)
         await listed_twice(double)
         double.account.resize("ion", 4)
@@ -124,7 +125,7 @@ async def test_a_module_ends_by_batchs_word_if_its_node_stays_away(
     work = place.assignment("exit 7")
     async with place.open() as executor:
         await executor.submit(work)
-        await running(double)
+        await becomes(lambda: double.account.one() is not None)
     await becomes(lambda: double.account.one("completed") is not None)
     task = double.account.one()
     assert task is not None

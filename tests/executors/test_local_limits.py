@@ -9,9 +9,9 @@ import pytest
 from ion.adapters.executors.local import limits
 from ion.model.job import FailureClass
 from ion.model.module import Resources, Retries
-from ion.ports.executor import Phase, Status
+from ion.ports.executor import Assignment, Phase, Status
 from ion.testing.conformance.executor import assignment, final
-from ion.testing.local import left_of, open_local
+from ion.testing.local import left_of, open_local, until
 
 MIB = 2**20
 HOG = "import sys, time; keep = bytearray(b'x') * (int(sys.argv[1]) << 20); time.sleep({})"
@@ -22,14 +22,16 @@ def hog(mib: int, seconds: float) -> tuple[str, ...]:
     return (sys.executable, "-c", HOG.format(seconds), str(mib))
 
 
-async def run(
-    folder: Path, *, command: tuple[str, ...], memory: int, failed_before: int = 0, factor: float = 1.0
-) -> Status:
+def assigned(*, command: tuple[str, ...], memory: int, failed_before: int = 0, factor: float = 1.0) -> Assignment:
     retries = Retries(memory_factor=factor)
     work = assignment("", command=command, resources=Resources(memory=memory), retries=retries)
     job = msgspec.structs.replace(work.job, failures={FailureClass.MEMORY: failed_before})
+    return msgspec.structs.replace(work, job=job)
+
+
+async def run(folder: Path, *, command: tuple[str, ...], memory: int) -> Status:
     async with open_local(folder) as executor:
-        return await final(executor, await executor.submit(msgspec.structs.replace(work, job=job)))
+        return await final(executor, await executor.submit(assigned(command=command, memory=memory)))
 
 
 async def test_a_module_over_its_memory_is_ended(tmp_path: Path) -> None:
@@ -66,7 +68,14 @@ async def test_address_space_is_not_memory(tmp_path: Path) -> None:
 
 async def test_each_attempt_after_a_memory_failure_gets_more(tmp_path: Path) -> None:
     """Twice the memory after one, four times after two, where the module says so."""
-    status = await run(tmp_path, command=hog(300, 0.5), memory=100 * MIB, failed_before=2, factor=2.0)
+    gate = tmp_path / "gate"
+    command = ("sh", "-c", '"$@" & until [ -e "$0" ]; do sleep 0.1; done; kill $!', str(gate), *hog(300, 1000))
+    work = assigned(command=command, memory=100 * MIB, failed_before=2, factor=2.0)
+    async with open_local(tmp_path) as executor:
+        handle = await executor.submit(work)
+        await until(lambda: handle in executor._attempts and executor._attempts[handle]._peak > 300 * MIB)
+        gate.touch()
+        status = await final(executor, handle)
     assert status.phase is Phase.SUCCEEDED, status.failure
     assert status.manifest is not None
     peak = msgspec.json.decode(status.manifest.inline)["usage"]["peak_memory"]

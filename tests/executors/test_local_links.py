@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ion.adapters.blobs.filesystem import FilesystemBlobs, leases_work
-from ion.adapters.executors.local import LocalExecutor, family
+from ion.adapters.executors.local import LocalExecutor, family, guard
+from ion.adapters.executors.local.guard import Guard, Hold, Lease
 from ion.model.event import Event, FileRef
 from ion.model.ids import new_id
 from ion.model.job import FailureClass
@@ -129,10 +131,26 @@ async def test_the_neighbour_with_the_same_input_is_not_blamed(tmp_path: Path) -
         assert later.failure.kind is FailureClass.CONTRACT
 
 
+def test_a_writer_that_falls_asleep_late_is_told_from_its_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard that was kept from looking while the time went by looks again."""
+    paused = iter(range(0, 10**6, 1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(paused))
+    asleep = iter([False, True])
+    monkeypatch.setattr(family, "census", lambda: {7: None})
+    monkeypatch.setattr(guard, "_waits_for_lease", lambda _: next(asleep))
+    monkeypatch.setattr(family, "members", lambda folder, **_: {7} if folder == "writes" else set())
+    lease, watching = Lease(-1), Guard(os.getpid())
+    for name in ("reads", "writes"):
+        watching._holds[name] = Hold(name)
+        lease.holders[name] = "clip.bin"
+    assert watching._guilty(lease) == (["writes"], True)
+
+
 async def test_a_killed_dispatcher_leaves_no_module_that_could_write(tmp_path: Path) -> None:
     """The guard ends what it guards when the dispatcher is gone, before anybody recovers it."""
     event = await stored_input(tmp_path)
-    script = f'{ALLOWED}echo begun; trap "" TERM HUP; sleep 0.4; echo x >> "$ION_DIR/{INPUT}"; sleep 1000'
+    waits = "while kill -0 $PPID 2>/dev/null; do :; done"
+    script = f'{ALLOWED}echo begun; trap "" TERM HUP; {waits}; echo x >> "$ION_DIR/{INPUT}"; sleep 1000'
     await abandon(tmp_path, assignment(script, event=event))
     await until(lambda: not left_of(tmp_path))
     await unchanged(tmp_path, event)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 import pytest
+from tests.ports import free_port
 
 from ion.config.settings import Front
 from ion.errors import UnavailableError
@@ -24,6 +25,7 @@ from ion.management.spool import Spool, clear
 if TYPE_CHECKING:
     from tests.gateway.conftest import Place
 
+PATIENCE_S = 120.0
 MEGABYTE = bytes(1024 * 1024)
 FORM = "POST /events/photo HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
 FILE = b'--B\r\nContent-Disposition: form-data; name="f"; filename="a.bin"\r\n\r\n'
@@ -33,14 +35,18 @@ FILE = b'--B\r\nContent-Disposition: form-data; name="f"; filename="a.bin"\r\n\r
 async def served(place: "Place", **changes: object) -> AsyncIterator[int]:
     settings = msgspec.structs.replace(Front(), **changes)
     app = front_api(ledger=place.ledger, blobs=place.blobs, settings=settings, spool=place.spool)
-    with bound("127.0.0.1", 0) as listening:
+    with bound("127.0.0.1", free_port()) as listening:
         async with serving(app, listening, stop_s=1) as port:
             yield port
 
 
+def talking(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S)
+
+
 async def until(condition: Callable[[], bool]) -> None:
-    """Waits for what another task brings about; fails after ten seconds."""
-    async with asyncio.timeout(10):
+    """Waits for what another task brings about, for a while."""
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110  folders on disk raise no event
             await asyncio.sleep(0.005)
 
@@ -65,7 +71,7 @@ async def test_a_large_file_is_streamed_to_the_store(place: "Place") -> None:
         yield b"\r\n--B--\r\n"
 
     headers = {"content-type": "multipart/form-data; boundary=B"}
-    async with served(place) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with served(place) as port, talking(port) as client:
         answer = await client.post("/events/photo", content=body(), headers=headers)
     assert answer.status_code == 200
     (file,) = (await place.event()).files
@@ -146,7 +152,7 @@ async def test_an_upload_is_cut_off_when_the_server_stops(place: "Place") -> Non
 async def test_serving_leaves_signals_to_its_host(place: "Place") -> None:
     """The handlers of the process are the same before, during and after."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    async with served(place) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with served(place) as port, talking(port) as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     with pytest.raises(ConnectionRefusedError):
@@ -164,7 +170,7 @@ async def test_a_port_that_was_served_is_free_again(place: "Place") -> None:
 
     task = asyncio.create_task(serve())
     port = await ready
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         assert (await client.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -190,7 +196,7 @@ async def main():
     async with Spool(Path(sys.argv[1])).open() as folder:
         (folder / "0").write_bytes(b"half an upload")
         print(folder, flush=True)
-        await asyncio.sleep(60)
+        await asyncio.sleep(3600)
 
 asyncio.run(main())
 """

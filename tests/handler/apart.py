@@ -177,16 +177,18 @@ async def apart(settings: ObjectsSettings) -> AsyncIterator[Apart]:
 
 
 @asynccontextmanager
-async def behind(proxy: HttpProxy, seaweed: Seaweed) -> AsyncIterator[Apart]:
+async def behind(
+    proxy: HttpProxy, seaweed: Seaweed, *, retries: int = 1, retry_for_s: float = 1.0, timeout_s: float = 20.0
+) -> AsyncIterator[Apart]:
     """An attempt whose handler reaches the store through a proxy, and is soon at the end of its client's patience."""
     settings = seaweed.role(seaweed.fresh(f"t-{uuid.uuid4().hex}", proxy.port))
-    settings = msgspec.structs.replace(settings, retries=1, retry_for_s=1.0, timeout_s=20.0)
+    settings = msgspec.structs.replace(settings, retries=retries, retry_for_s=retry_for_s, timeout_s=timeout_s)
     async with apart(settings) as made:
         yield made
 
 
 async def has(found: list[str]) -> None:
     """Until a request was met."""
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(300.0):
         while not found:  # noqa: ASYNC110 - a request of another process
             await asyncio.sleep(0.01)

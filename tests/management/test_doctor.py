@@ -16,6 +16,7 @@ from ion.adapters.bus.none import NoBus
 from ion.adapters.documents.postgres import PostgresDocuments
 from ion.adapters.ledger.postgres import PostgresLedger
 from ion.adapters.postgres.database import Postgres
+from ion.adapters.sqlite.database import Database
 from ion.dispatcher.ownership import this_host
 from ion.dispatcher.stores import Stores
 from ion.handler import JobHandler
@@ -215,6 +216,15 @@ def test_clocks_may_differ_a_little(apart_s: float, grade: Grade, words: str) ->
     symptom = compare_clocks(NOON + timedelta(seconds=apart_s), NOON)
     assert symptom.grade is grade
     assert words in symptom.message
+
+
+def test_a_ledger_that_answers_late_has_no_wrong_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it has looked at its clock meanwhile."""
+    for theirs_s in (0.0, 60.0):
+        ours = iter((NOON, NOON + timedelta(seconds=60.0)))
+        monkeypatch.setattr("ion.management.local.doctor.utc_now", lambda ours=ours: next(ours))
+        monkeypatch.setattr(Database, "now", lambda _, at=theirs_s: (NOON + timedelta(seconds=at)).timestamp())
+        assert {one.grade for one in examined(bench) if one.about == "clocks"} == {Grade.FINE}
 
 
 @pytest.mark.parametrize(("free", "grade"), [(500, Grade.FINE), (99, Grade.WARNING), (49, Grade.FAULT)])

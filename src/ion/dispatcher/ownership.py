@@ -2,7 +2,7 @@
 
 A dispatcher is dead when its beat has stood still for `lease_s` on the observer's own monotonic clock (clocks that jump
 decide nothing), or at once when the lock it holds on this host is free. What it owned is taken over. While the ledger
-is away nobody can beat; whoever could not look counts anew.
+is away nobody can beat, and a host that stood still stood still for all on it; whoever could not look counts anew.
 """
 
 import fcntl
@@ -84,6 +84,7 @@ class Ownership:
     ) -> None:
         self._ledger, self.me, self._lease_s, self._runs, self._clock = ledger, me, lease_s, runs, clock
         self._seen: dict[str, tuple[int, float]] = {}
+        self._looked_s = 0.0
         self.owners: Sequence[Owner] = (me,)
         self.attended: frozenset[str] = frozenset()
         """The scopes that the ledger says this dispatcher reaches: whoever finds it dead knows to look there."""
@@ -110,6 +111,10 @@ class Ownership:
         except UnavailableError:
             self._seen.clear()  # while nobody could beat nobody stood still: leases begin anew with the next look
             raise
+        now_s = self._clock()
+        if now_s - self._looked_s > self._lease_s:  # it was dead for others meanwhile, as they for it
+            self._seen.clear()
+        self._looked_s = now_s
         self.attended = frozenset(me.scope.split(","))
         dead = [owner.id for owner in self.owners if owner.id != self.me.id and self._is_ours_to_adopt(owner)]
         self._forget_gone()

@@ -15,7 +15,7 @@ from ion.model.module import Resources
 from ion.ports.executor import Assignment
 from ion.testing.conformance.elsewhere import running
 
-PATIENCE_S = 30.0
+PATIENCE_S = 300.0
 MACHINE = Resources(cpu=4.0, memory=8 * 2**30)
 
 

@@ -25,7 +25,7 @@ from ion.ports.executor import Executor
 from ion.ports.ledger import Changes, JobFilter
 from ion.wiring import open_executors, open_store
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 """How long a stopping dispatcher lets jobs end, and how long a test waits for what must come."""
 
 FOUR_CORES = Machine(cpu=4.0, gpus=())

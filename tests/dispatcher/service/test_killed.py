@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ion.adapters.executors.local import LocalExecutor, family
+from ion.dispatcher.ownership import this_host
 from ion.errors import UnavailableError
 from ion.model.job import FailureClass, Job, State
 from ion.model.record import Kind
@@ -23,7 +23,7 @@ from ion.testing.local import MACHINE, abandon, left_of, no_secret
 if TYPE_CHECKING:
     from tests.dispatcher.service.conftest import Site
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 LONG_S = 3600.0
 LEASE_S = 6.0
 DISPATCHES = """
@@ -150,11 +150,12 @@ async def test_a_takeover_that_is_disturbed_is_completed(site: "Site") -> None:
         guard_links=False,
     )
     try:
-        async with executor, site.dispatching(executor=executor, lease_s=3.0):
-            job = await abandoned(site)  # within the lease: an owner that only runs a job is adopted after it
+        async with executor, site.dispatching(executor=executor, lease_s=LONG_S) as dispatcher:
+            job = await abandoned(site)
             executor.fails = 1
-            dead = Owner(id="dead", scope="", host=socket.gethostname(), pid=0, lock="/nowhere/dead.lock")
+            dead = Owner(id="dead", scope="", host=this_host(), pid=0, lock="/nowhere/dead.lock")
             await site.stores.ledger.beat(dead)
+            dispatcher._beat_now.set()
 
             async def settled() -> bool:
                 return (await site.stores.ledger.get(job.id)).state is State.WAITING

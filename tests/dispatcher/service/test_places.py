@@ -79,20 +79,20 @@ async def test_two_dispatchers_with_a_provider_each_finish_a_flow_together(site:
 
 async def test_a_job_that_waits_too_long_goes_to_the_other_provider(site: "Site") -> None:
     """The machine here is taken by one that does not end; what waits behind it ends elsewhere meanwhile."""
-    script = f'{WHERE}; case $(cat "$ION_DIR"/in/data/*) in block) while [ ! -e go ]; do sleep 0.02; done;; esac'
-    await site.module("detect", script, route=(Rule(waited_s=1.0, provider="kubernetes"),))
+    await site.module("block", f"{WHERE}; while [ ! -e go ]; do sleep 0.02; done", on="scan")
+    await site.module("detect", WHERE, route=(Rule(waited_s=1.0, provider="kubernetes"),))
     async with (
         executor(site, "near", cpu=1.0) as near,
         executor(site, "far") as far,
         site.dispatching(executors={"local": near, "kubernetes": far}),
     ):
-        blocker = await site.photo(file="block")
-        await site.reached(blocker, State.RUNNING)
-        moved = await site.reached(await site.photo(file="go on"), State.RELEASED)
-        assert (await site.job(blocker)).state is State.RUNNING
+        blocker = await site.photo(kind="scan")
+        await site.reached(blocker, State.RUNNING, "block")
+        moved = await site.reached(await site.photo(), State.RELEASED)
+        assert (await site.job(blocker, "block")).state is State.RUNNING
         (site.outside / "go").touch()
         await site.quiet(blocker)
-    assert ran_in(site) == {("detect", "near"): 1, ("detect", "far"): 1}
+    assert ran_in(site) == {("block", "near"): 1, ("detect", "far"): 1}
     assert any("rule 1 (waited 1s)" in change.note for change in moved.history)
 
 

@@ -2,12 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+import pytest
+from msgspec.structs import replace
+
+from ion.adapters.executors.local import LocalExecutor
 from ion.dispatcher.breaker import PROBE_S
 from ion.dispatcher.finish import Step
 from ion.model.job import Failure, FailureClass, State
 from ion.model.module import Retries
 from ion.model.record import Kind
 from ion.ports.documents import RecordFilter
+from ion.ports.executor import Assignment, Handle
 
 if TYPE_CHECKING:
     from tests.dispatcher.service.conftest import Site
@@ -69,10 +74,18 @@ async def test_an_exit_code_that_is_final_is_not_tried_again(site: "Site") -> No
     assert site.lines("ran") == ["x"]
 
 
-async def test_time_outs_have_a_budget_of_their_own(site: "Site") -> None:
+async def test_time_outs_have_a_budget_of_their_own(site: "Site", monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that hangs is ended at its time limit, and does not burn the tries of its other failures."""
+    submit = LocalExecutor.submit
+
+    async def hurried(self: LocalExecutor, given: Assignment) -> Handle:
+        """Only the attempt that hangs has little time: the others may be slow."""
+        module = replace(given.revision.module, timeout_s=0.2 if given.job.attempt == 1 else 3600.0)
+        return await submit(self, replace(given, revision=replace(given.revision, module=module)))
+
+    monkeypatch.setattr(LocalExecutor, "submit", hurried)
     script = '[ "$ION_ATTEMPT" = 1 ] && sleep 1000; [ "$ION_ATTEMPT" = 2 ] && exit 3; echo done'
-    await site.module("detect", script, timeout_s=0.5, retries=Retries(module=1, timeout=1, backoff_s=SOON))
+    await site.module("detect", script, retries=Retries(module=1, timeout=1, backoff_s=SOON))
     async with site.dispatching():
         event = await site.photo()
         assert await site.quiet(event) == {("detect", State.RELEASED): 1}

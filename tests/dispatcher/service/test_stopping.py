@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 A_FACE = 'echo "{\\"type\\": \\"face\\"}" > "$ION_DIR/out/events/1.json"'
 UNTIL_GO = f"echo begun >> ran; while [ ! -e go ]; do sleep 0.02; done; {A_FACE}"
 UNTIL_TOLD = (
-    'echo "begun $ION_ATTEMPT" >> ran; [ "$ION_ATTEMPT" = 1 ] || exit 0; '
-    'trap "echo told >> ran; exit 0" TERM; while :; do sleep 0.02; done'
+    'trap "echo told >> ran; exit 0" TERM; echo "begun $ION_ATTEMPT" >> ran; '
+    '[ "$ION_ATTEMPT" = 1 ] || exit 0; while :; do sleep 0.02; done'
 )
-DEAF = 'echo begun >> ran; trap "" TERM; while :; do sleep 0.02; done'
+DEAF = 'trap "" TERM; echo begun >> ran; while :; do sleep 0.02; done'
 
 
 async def go(site: "Site") -> None:

@@ -75,7 +75,7 @@ class ClientFiles(msgspec.Struct, frozen=True):
 
     def to(self, port: int) -> AbstractAsyncContextManager[RemoteManagement]:
         shown = {"certfile": str(self.own.certificate), "keyfile": str(self.own.key)} if self.own else {}
-        return open_remote(f"localhost:{port}", timeout_s=20.0, cacertfile=str(self.ca), **shown)
+        return open_remote(f"localhost:{port}", timeout_s=60.0, cacertfile=str(self.ca), **shown)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import asyncio, sys
 from ion.management.rpc.remote import open_remote
 
 async def main():
-    async with open_remote(sys.argv[1], timeout_s=20.0) as management:
+    async with open_remote(sys.argv[1], timeout_s=60.0) as management:
         print((await management.modules.pause(name="detect", paused=True)).name)
 
 asyncio.run(main())
@@ -33,7 +33,7 @@ async def test_the_user_that_it_runs_as_is_let_in(world: World) -> None:
     for host in ("127.0.0.1", "::1", "localhost"):
         async with world.serving(Served(host=host)) as port:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            async with open_remote(where, timeout_s=20.0) as management:
+            async with open_remote(where, timeout_s=60.0) as management:
                 await management.modules.pause(name="detect", paused=True)
     names = {(entry.actor, entry.role, entry.outcome) for entry in await world.trail()}
     ((name, role, outcome),) = names

@@ -49,7 +49,7 @@ async def test_a_client_without_tls_is_refused(world: World) -> None:
     """Nothing is answered in the clear."""
     from ion.management.rpc.remote import open_remote
 
-    async with world.serving() as port, open_remote(f"localhost:{port}", timeout_s=20.0) as management:
+    async with world.serving() as port, open_remote(f"localhost:{port}", timeout_s=60.0) as management:
         with pytest.raises(UnavailableError):
             await management.server.info()
 
@@ -175,7 +175,7 @@ def version_of(world: World, port: int, version: ssl.TLSVersion) -> str | None:
     context.load_cert_chain(files.certificate, files.key)
     context.set_alpn_protocols(["h2"])
     with (
-        socket.create_connection(("127.0.0.1", port), 20) as raw,
+        socket.create_connection(("127.0.0.1", port), 60) as raw,
         context.wrap_socket(raw, server_hostname="localhost") as s,
     ):
         return s.version()

@@ -138,7 +138,7 @@ def fuzz(port: int, path: str, known: Sequence[str]) -> Mapping[grpc.StatusCode,
 async def test_no_request_is_a_fault_of_ours(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Random bytes, random fields and damaged requests to every method never end as INTERNAL or UNKNOWN."""
     known = ["", world.flow, world.root, world.detect, world.broken[:6], "detect", "broken", "photo", "out", "face.txt"]
-    async with serving(lambda _: world.local, spool=tmp_path / "spool", grace_s=1.0) as port:
+    async with serving(lambda _: world.local, spool=tmp_path / "spool", grace_s=60.0) as port:
         for path in PATHS:
             seen = await asyncio.to_thread(fuzz, port, path, known)
             assert seen

@@ -123,7 +123,7 @@ async def test_a_sentence_that_is_too_long_is_shortened() -> None:
 
 async def test_a_server_that_is_not_there_is_named() -> None:
     """A closed port is UnavailableError, with the endpoint and the cause; for streams and uploads as well."""
-    async with open_remote("localhost:1", timeout_s=10.0) as remote:
+    async with open_remote("localhost:1", timeout_s=60.0) as remote:
         for call in (
             remote.modules.list(),
             anext(remote.jobs.log(job="a", follow=True)),
@@ -249,7 +249,7 @@ async def test_both_sides_show_certificates(local: Management, tmp_path: Path) -
             ({"certfile": cert, "keyfile": key, "cacertfile": other}, stranger),
             ({}, hung_up),
         ):
-            async with open_remote(endpoint, timeout_s=10.0, **files) as remote:
+            async with open_remote(endpoint, timeout_s=60.0, **files) as remote:
                 with pytest.raises(UnavailableError, match=f"no answer from Ion at {endpoint}: {said}"):
                     await remote.modules.list()
     async with serving(lambda _: local) as port, open_remote(f"localhost:{port}", cacertfile=ca) as remote:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from tests.management.rpc.test_streams_and_load import LongLogs, settled
+from tests.ports import free_port
 
 from ion.dispatcher.stores import Stores
 from ion.errors import NotFoundError, UnavailableError
@@ -22,8 +23,8 @@ TOLD = "the server is being stopped: ask again in a moment"
 async def served(local: Management, grace_s: float) -> AsyncGenerator[tuple[RemoteManagement, AsyncExitStack]]:
     """A client, and what stops its server when it is closed."""
     async with AsyncExitStack() as server:
-        port = await server.enter_async_context(serving(lambda _: local, grace_s=grace_s))
-        async with open_remote(f"127.0.0.1:{port}", timeout_s=30.0) as remote:
+        port = await server.enter_async_context(serving(lambda _: local, grace_s=grace_s, port=free_port()))
+        async with open_remote(f"127.0.0.1:{port}", timeout_s=120.0) as remote:
             yield remote, server
 
 
@@ -42,7 +43,7 @@ async def drained(log: object) -> None:
 
 async def test_a_running_call_may_end(local: Management) -> None:
     """A call that is being answered when the stop begins gets its own answer."""
-    async with served(local, 30.0) as (remote, server):
+    async with served(local, 120.0) as (remote, server):
         asked = drained(remote.events.next(event_type="nothing", group="g", timeout_s=1.0, take=False))
         call = await begun(asked, remote)
         await server.aclose()
@@ -55,7 +56,7 @@ async def test_calls_without_an_end_are_told_at_once(local: Management) -> None:
     raised = await local.events.create(event=NewEvent(type="photo"))
     async with served(local, 3600.0) as (remote, server):
         waiting = await begun(remote.flows.wait(flow=raised.event.correlation_id), remote)
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(120.0):
             await server.aclose()
         with pytest.raises(UnavailableError, match=TOLD):
             await waiting
@@ -67,7 +68,7 @@ async def test_a_followed_log_is_told_at_once(stores: Stores, local: Management)
     await stores.ledger.admit([job])
     async with served(local, 3600.0) as (remote, server):
         following = await begun(drained(remote.jobs.log(job=job.id, follow=True)), remote)
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(120.0):
             await server.aclose()
         with pytest.raises(UnavailableError, match=TOLD):
             await following
@@ -90,7 +91,7 @@ async def test_a_client_that_does_not_read_holds_nothing_up(stores: Stores) -> N
         log = remote.jobs.log(job="any", follow=True)
         await anext(log)
         await settled(logs.log, remote)
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(120.0):
             await server.aclose()
             await logs.log.ended.wait()
         await log.aclose()  # type: ignore[attr-defined]
@@ -101,7 +102,7 @@ async def test_a_busy_stream_is_told_between_two_messages(stores: Stores) -> Non
     logs = LongLogs(stores, stalls=False)
     async with served(logs, 3600.0) as (remote, server):
         following = await begun(drained(remote.jobs.log(job="any", follow=True)), remote)
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(120.0):
             await server.aclose()
         with pytest.raises(UnavailableError, match=TOLD):
             await following

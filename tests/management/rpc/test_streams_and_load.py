@@ -17,7 +17,7 @@ from ion.management.rpc.serve import Liveness, serving
 from ion.management.verbs import JobVerbs, Management
 from ion.model.retention import Retention
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 PIECE = b"x" * 65_536
 HELD_MOST = 32 * 1024 * 1024
 """What may be on its way to a client that reads nothing: gRPC's windows at their largest, not the log."""
@@ -150,7 +150,7 @@ async def test_a_dead_client_is_found_out(stores: Stores, *, stalls: bool) -> No
     anything to send.
     """
     logs = LongLogs(stores, stalls=stalls)
-    soon = Liveness(ping_s=0.3, answer_s=1.5)
+    soon = Liveness(ping_s=0.3, answer_s=6.0)
     async with (
         serving(lambda _: logs, liveness=soon) as port,
         wired(port) as (wire, way),

@@ -50,10 +50,11 @@ class GrowingLog(ABC):
             new = stream.read(_PIECE_MOST)
         if not new:
             return
-        end = self._stored + len(new)
+        began, end = self._piece_at, self._stored + len(new)
         with contextlib.suppress(ExistsError):  # another dispatcher had it
-            await blobs.put_bytes(path(self._stored - self._piece_at, end - self._piece_at), new)
-        self._stored = end
+            await blobs.put_bytes(path(self._stored - began, end - began), new)
+        if self._piece_at == began:  # else another log has begun meanwhile
+            self._stored = end
 
     def _pieces_begin(self) -> None:
         """Pieces are those of another log from here on, and count from its first byte."""

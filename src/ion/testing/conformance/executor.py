@@ -21,7 +21,7 @@ from ion.model.job import Failure, FailureClass, Job
 from ion.model.module import Module, revise
 from ion.ports.executor import Assignment, Executor, Handle, Phase, Status
 
-PATIENCE_S = 240.0
+PATIENCE_S = 300.0
 """Within this an executor must have told of a change; a cluster may have to pull an image first."""
 
 WRITES_A_FILE = 'echo out > "$ION_DIR/out/data/a.txt"; echo said'

@@ -255,8 +255,8 @@ class Attempt(FollowedAttempt[TaskLog]):
             await asyncio.sleep(self._place.pieces_s())
             if self.log is None or self.status.phase is not Phase.RUNNING:
                 continue
-            path = partial(piece_path, self._handle.job, self._handle.attempt, self._run)
             await self._read_on()
+            path = partial(piece_path, self._handle.job, self._handle.attempt, self._run)
             try:
                 await self.log.store_piece(self._place.blobs, path)
             except IonError as error:

@@ -32,8 +32,10 @@ from ion.adapters.executors.local import family
 GONE_WITHIN_S = 30.0
 """How long a killed process may take to be gone; below the 45 s for which the kernel holds a writer up."""
 
-SEEN_WITHIN_S = 0.5
-"""How long a writer may take from breaking a lease to sleeping in the kernel, where it is recognised."""
+LOOKS, LOOK_S = 25, 0.02
+"""How often, and each how long after the last, a writer is looked for who has broken a lease and does not sleep in the
+kernel yet, where it is recognised. They are counted, for on a machine that is busy time goes by in which nobody moves.
+"""
 
 
 class Hold:
@@ -142,8 +144,7 @@ class Guard:
 
     def _guilty(self, lease: Lease) -> tuple[list[str], bool]:
         """Whose process is blocked at a leased file, and whether that is sure. If nobody's, all holders have to end."""
-        deadline = time.monotonic() + SEEN_WITHIN_S
-        while True:
+        for _ in range(LOOKS):
             everyone = family.census()
             blocked = {pid for pid in everyone if _waits_for_lease(pid)}
             if blocked:
@@ -154,10 +155,9 @@ class Guard:
                 if strays:  # some module's, that has shed every mark
                     self._kill(partial(_living, strays))
                     return list(lease.holders), len(lease.holders) == 1
-            if time.monotonic() > deadline:
-                # Who would not wait (O_NONBLOCK) shows nowhere; who waits, but is no module, is a stranger.
-                return list(lease.holders), len(lease.holders) == 1 and not blocked
-            time.sleep(0.02)
+            time.sleep(LOOK_S)
+        # Who would not wait (O_NONBLOCK) shows nowhere; who waits, but is no module, is a stranger.
+        return list(lease.holders), len(lease.holders) == 1 and not blocked
 
     def _renew(self, lease: Lease) -> list[dict[str, Any]]:
         """A broken lease is worth nothing to those that still hold it: it is taken anew."""
