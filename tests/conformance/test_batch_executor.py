@@ -33,7 +33,7 @@ class TestBatchExecutor(ExecutorConformance):
             return await abandon(self.place, self.assignment(script))
 
     async def ended(self, work: Assignment) -> None:
-        await becomes(lambda: self.double.account.one("completed") is not None, 240.0)
+        await becomes(lambda: self.double.account.one("completed") is not None)
 
     def assignment(self, script: str, **more: Any) -> Assignment:
         return self.place.assignment(script, **more)
