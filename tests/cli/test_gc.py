@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,17 @@ def redriven(bench: "Bench", **out: str) -> None:
     """The flow's dead letter is queued again, and succeeds."""
     bench.ion("dlq", "redrive", "--all")
     bench.succeed("count", out=out or {"data/count.txt": "2"})
+
+
+def only_stored(bench: "Bench", module: str) -> None:
+    """The manifests of a module's jobs are in their blobs alone, as if they were large."""
+    with sqlite3.connect(bench.store / "ion.db") as connection:
+        connection.execute(
+            "UPDATE manifests SET body = json_remove(body, '$.inline')"
+            " WHERE job IN (SELECT seq FROM jobs WHERE module = ?)",
+            (module,),
+        )
+    connection.close()
 
 
 def sound(bench: "Bench") -> None:
@@ -297,18 +309,31 @@ def test_a_flow_that_cannot_be_judged_keeps_everything(bench: "Bench", flow: Eve
         await stores.blobs.delete(f"{job.id}/")
 
     bench.do(damage)
-    import sqlite3
-
-    with sqlite3.connect(bench.store / "ion.db") as connection:
-        connection.execute(
-            "UPDATE manifests SET body = json_remove(body, '$.inline')"
-            " WHERE job IN (SELECT seq FROM jobs WHERE module = 'count')"
-        )
-    connection.close()
+    only_stored(bench, "count")
     keep(bench, Retention(intermediates_s=NOW))
     before = names(bench)
     bench.ion("gc")
     assert names(bench) == before
+
+
+def test_a_damaged_manifest_stops_nobody(bench: "Bench", flow: Event) -> None:
+    """Where a manifest cannot be read, its flow keeps what it has; the collector goes on with the others."""
+    redriven(bench)
+    (job,) = bench.jobs("count")
+    only_stored(bench, "count")
+    (stored,) = bench.store.glob(f"blobs/*/{job.id}/*/*/manifest.json")
+    stored.chmod(0o600)
+    stored.write_bytes(b"{")
+    bench.photo("other")
+    bench.fail("detect")
+
+    async def work(stores: Stores) -> None:
+        assert (await Collector(stores, Retention(intermediates_s=NOW)).collect()).jobs == 3
+        assert stored.exists()
+        assert (await Collector(stores, ALL).collect()).jobs == 2
+
+    bench.do(work)
+    assert {state for _, state in states(bench)} == {State.EXPIRED}
 
 
 # ---- du ---------------------------------------------------------------------------------------------------------

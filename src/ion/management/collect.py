@@ -70,7 +70,7 @@ class Collector:
             async for flow in stores.ledger.flows():
                 try:
                     await self._flow(expiry, flow, now, dry=dry)
-                except NotFoundError as error:
+                except (NotFoundError, msgspec.DecodeError) as error:
                     log.error("flow %s keeps what it has, run `ion audit`: %s", flow.correlation_id, error)
                 await asyncio.sleep(0)  # reading a flow's counts waits for nothing: others get their turn here
         strays = size = 0

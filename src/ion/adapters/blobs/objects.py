@@ -265,8 +265,8 @@ class ObjectBlobs(Blobs):
         # Azure counts characters, the others bytes.
         if len(key if self._settings.kind == "az" else key.encode()) > PATH_BYTES:
             raise InvalidError(
-                f"{path!r} cannot name a blob: behind the prefix of {self._settings.url} it is longer than {PATH_BYTES} "
-                "bytes; shorten the name, or the prefix"
+                f"{path!r} cannot name a blob: behind the prefix of {self._settings.url} it is longer than "
+                f"{PATH_BYTES} bytes; shorten the name, or the prefix"
             )
         return key
 
