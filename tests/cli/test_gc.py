@@ -222,7 +222,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(bench: "Bench", flow: Event
 
 @pytest.mark.parametrize("old", [True, False])
 def test_strays_go_when_they_are_old(bench: "Bench", flow: Event, *, old: bool) -> None:
-    """What lost attempts and refused events left goes after an hour; what a running attempt stores never does."""
+    """What lost attempts and refused events left goes after a day; what a running attempt stores never does."""
     bench.photo("other")
     running = bench.claim("detect")
     (released,) = bench.jobs("detect", State.RELEASED)
@@ -234,10 +234,10 @@ def test_strays_go_when_they_are_old(bench: "Bench", flow: Event, *, old: bool) 
     bench.do(store)
     if old:
         for file in bench.store.glob("blobs/*/*/*/*/data/stray.txt"):
-            os.utime(file, (time.time() - 4000, time.time() - 4000))
+            os.utime(file, (time.time() - 90_000, time.time() - 90_000))
     else:
         (young, *_) = bench.store.glob("blobs/*/nobody/*/*/data/stray.txt")
-        os.utime(young, (time.time() - 3000, time.time() - 3000))
+        os.utime(young, (time.time() - 80_000, time.time() - 80_000))
     said = bench.ion("gc").stdout
     left = sorted(str(file).rsplit("/", 3)[-3] for file in bench.store.glob("blobs/*/*/*/*/data/stray.txt"))
     assert left == (["storing"] if old else ["late", "lost", "storing", "x"])
