@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ion.adapters.ledger.mongo_admission import Turns
-from ion.adapters.ledger.mongo_flows import cancelled, flows_of
+from ion.adapters.ledger.mongo_flows import cancelled, flows_of, recheck
 from ion.adapters.ledger.mongo_registry import entry_of, registry
 from ion.adapters.ledger.mongo_reservations import Held, Reservation
 from ion.adapters.ledger.mongo_rows import DUE, LATER, RUNNING, altered, changed, job_of, line, order, route_of
@@ -131,6 +131,7 @@ async def _allowed(database: MongoDatabase, jobs: Sequence[Document], now: float
             for job in caught
         ],
     )
+    await recheck(database, {flow: flows[flow] for flow in flows_of(caught)}, now)
     return free
 
 
