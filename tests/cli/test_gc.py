@@ -300,6 +300,21 @@ def test_a_collector_that_goes_on_forgets_in_time(bench: "Bench", flow: Event) -
     assert bench.json("flow", "list", "--json") == []
 
 
+def test_a_collector_that_goes_on_forgets_what_others_forgot(bench: "Bench", flow: Event) -> None:
+    """What it remembers does not grow with flows that another process has taken away."""
+
+    async def work(stores: Stores) -> None:
+        patient = Collector(stores, ALL)
+        assert [(await patient.collect()).jobs for _ in range(2)] == [3, 0]
+        short = Retention(intermediates_s=NOW, results_s=NOW, failed_s=NOW, logs_s=NOW, ids_s=NOW)
+        assert (await Collector(stores, short).collect()).forgotten == 3
+        assert list(patient._settled) == [flow.correlation_id]
+        await patient.collect()
+        assert list(patient._settled) == []
+
+    bench.do(work)
+
+
 def test_a_flow_that_cannot_be_judged_keeps_everything(bench: "Bench", flow: Event) -> None:
     """Where a manifest is gone, what it names is not known: nothing of the flow is deleted, and others go on."""
     redriven(bench)
