@@ -146,7 +146,9 @@ async def _take(database: MongoDatabase, asked: Claim, jobs: Sequence[Document],
             await devices.read()
         free = [device for device in dict.fromkeys(asked.devices) if device not in devices.held]
         touched = (bound[0].touched if bound is not None else {}) | devices.touched
-        jobs = some = [touched.get(job["_id"], job) for job in jobs]
+        # What was touched was read anew: it may stand elsewhere by now, though its flow was looked at before.
+        found = [(job, touched.get(job["_id"], job)) for job in jobs]
+        jobs = some = [present for job, present in found if present["place"] == job["place"]]
         if asked.gpus_each:
             some = some[: len(free) // asked.gpus_each]
         if bound is not None:
