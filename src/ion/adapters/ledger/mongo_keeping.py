@@ -198,12 +198,22 @@ async def strip(database: MongoDatabase, key: str) -> bool:
 async def forget(database: MongoDatabase, flow: str, most: int) -> int:
     """Removes tombstones; see `KeepingLedger.forget`. The flow's document goes only if nobody admits to it now."""
     document = await database.get(FLOWS, flow)
-    which = {"flow": flow, "place": PLACES[State.EXPIRED][0], "log": "", "manifest": None, "failure": None}
-    removed = await _remove(
-        database, await database.find(JOBS, which, order=IN_FLOW, most=most, fields=("shard", "rev"))
-    )
+    removed = await _remove(database, await _tombstones(database, flow, most))
     if document is not None and document["reserved"] and not (await jobs_of_flows(database, [flow]))[flow]:
         key = {"_id": flow, "rev": document["rev"]}
         await database.call(lambda: database.collection(FLOWS).delete_one(key))
         database.forget(FLOWS, flow)
     return removed
+
+
+async def _tombstones(database: MongoDatabase, flow: str, most: int) -> list[Document]:
+    """The oldest of a flow, as far as guards need them. No index serves a condition on what is null."""
+    fields, found, after = ("shard", "rev", "seq", "log", "manifest", "failure"), list[Document](), ""
+    which = {"flow": flow, "place": PLACES[State.EXPIRED][0]}
+    while len(found) < most:
+        page = await database.find(JOBS, {**which, "seq": {"$gt": after}}, order=IN_FLOW, most=most, fields=fields)
+        found += [job for job in page if not job["log"] and job["manifest"] is None and job["failure"] is None]
+        if len(page) < most:
+            break
+        after = page[-1]["seq"]
+    return found[:most]
