@@ -207,13 +207,18 @@ async def forget(database: MongoDatabase, flow: str, most: int) -> int:
 
 
 async def _tombstones(database: MongoDatabase, flow: str, most: int) -> list[Document]:
-    """The oldest of a flow, as far as guards need them. No index serves a condition on what is null."""
-    fields, found, after = ("shard", "rev", "seq", "log", "manifest", "failure"), list[Document](), ""
-    which = {"flow": flow, "place": PLACES[State.EXPIRED][0]}
+    """The oldest of a flow, as far as guards need them; read in the order of an index."""
+    fields, found, after = ("shard", "rev", "seq", "place", "log", "manifest", "failure"), list[Document](), ""
     while len(found) < most:
-        page = await database.find(JOBS, {**which, "seq": {"$gt": after}}, order=IN_FLOW, most=most, fields=fields)
-        found += [job for job in page if not job["log"] and job["manifest"] is None and job["failure"] is None]
+        which = {"flow": flow, "seq": {"$gt": after}}
+        page = await database.find(JOBS, which, order=IN_FLOW, most=most, fields=fields)
+        found += filter(_is_tombstone, page)
         if len(page) < most:
             break
         after = page[-1]["seq"]
     return found[:most]
+
+
+def _is_tombstone(job: Document) -> bool:
+    names = job["log"] or job["manifest"] is not None or job["failure"] is not None
+    return job["place"] == PLACES[State.EXPIRED][0] and not names
