@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,17 @@ def redriven(bench: "Bench", **out: str) -> None:
     """The flow's dead letter is queued again, and succeeds."""
     bench.ion("dlq", "redrive", "--all")
     bench.succeed("count", out=out or {"data/count.txt": "2"})
+
+
+def only_stored(bench: "Bench", module: str) -> None:
+    """The manifests of a module's jobs are in their blobs alone, as if they were large."""
+    with sqlite3.connect(bench.store / "ion.db") as connection:
+        connection.execute(
+            "UPDATE manifests SET body = json_remove(body, '$.inline')"
+            " WHERE job IN (SELECT seq FROM jobs WHERE module = ?)",
+            (module,),
+        )
+    connection.close()
 
 
 def sound(bench: "Bench") -> None:
@@ -210,7 +222,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(bench: "Bench", flow: Event
 
 @pytest.mark.parametrize("old", [True, False])
 def test_strays_go_when_they_are_old(bench: "Bench", flow: Event, *, old: bool) -> None:
-    """What lost attempts and refused events left goes after an hour; what a running attempt stores never does."""
+    """What lost attempts and refused events left goes after a day; what a running attempt stores never does."""
     bench.photo("other")
     running = bench.claim("detect")
     (released,) = bench.jobs("detect", State.RELEASED)
@@ -222,10 +234,10 @@ def test_strays_go_when_they_are_old(bench: "Bench", flow: Event, *, old: bool) 
     bench.do(store)
     if old:
         for file in bench.store.glob("blobs/*/*/*/*/data/stray.txt"):
-            os.utime(file, (time.time() - 4000, time.time() - 4000))
+            os.utime(file, (time.time() - 90_000, time.time() - 90_000))
     else:
         (young, *_) = bench.store.glob("blobs/*/nobody/*/*/data/stray.txt")
-        os.utime(young, (time.time() - 3000, time.time() - 3000))
+        os.utime(young, (time.time() - 80_000, time.time() - 80_000))
     said = bench.ion("gc").stdout
     left = sorted(str(file).rsplit("/", 3)[-3] for file in bench.store.glob("blobs/*/*/*/*/data/stray.txt"))
     assert left == (["storing"] if old else ["late", "lost", "storing", "x"])
@@ -288,6 +300,21 @@ def test_a_collector_that_goes_on_forgets_in_time(bench: "Bench", flow: Event) -
     assert bench.json("flow", "list", "--json") == []
 
 
+def test_a_collector_that_goes_on_forgets_what_others_forgot(bench: "Bench", flow: Event) -> None:
+    """What it remembers does not grow with flows that another process has taken away."""
+
+    async def work(stores: Stores) -> None:
+        patient = Collector(stores, ALL)
+        assert [(await patient.collect()).jobs for _ in range(2)] == [3, 0]
+        short = Retention(intermediates_s=NOW, results_s=NOW, failed_s=NOW, logs_s=NOW, ids_s=NOW)
+        assert (await Collector(stores, short).collect()).forgotten == 3
+        assert list(patient._settled) == [flow.correlation_id]
+        await patient.collect()
+        assert list(patient._settled) == []
+
+    bench.do(work)
+
+
 def test_a_flow_that_cannot_be_judged_keeps_everything(bench: "Bench", flow: Event) -> None:
     """Where a manifest is gone, what it names is not known: nothing of the flow is deleted, and others go on."""
     redriven(bench)
@@ -297,18 +324,31 @@ def test_a_flow_that_cannot_be_judged_keeps_everything(bench: "Bench", flow: Eve
         await stores.blobs.delete(f"{job.id}/")
 
     bench.do(damage)
-    import sqlite3
-
-    with sqlite3.connect(bench.store / "ion.db") as connection:
-        connection.execute(
-            "UPDATE manifests SET body = json_remove(body, '$.inline')"
-            " WHERE job IN (SELECT seq FROM jobs WHERE module = 'count')"
-        )
-    connection.close()
+    only_stored(bench, "count")
     keep(bench, Retention(intermediates_s=NOW))
     before = names(bench)
     bench.ion("gc")
     assert names(bench) == before
+
+
+def test_a_damaged_manifest_stops_nobody(bench: "Bench", flow: Event) -> None:
+    """Where a manifest cannot be read, its flow keeps what it has; the collector goes on with the others."""
+    redriven(bench)
+    (job,) = bench.jobs("count")
+    only_stored(bench, "count")
+    (stored,) = bench.store.glob(f"blobs/*/{job.id}/*/*/manifest.json")
+    stored.chmod(0o600)
+    stored.write_bytes(b"{")
+    bench.photo("other")
+    bench.fail("detect")
+
+    async def work(stores: Stores) -> None:
+        assert (await Collector(stores, Retention(intermediates_s=NOW)).collect()).jobs == 3
+        assert stored.exists()
+        assert (await Collector(stores, ALL).collect()).jobs == 2
+
+    bench.do(work)
+    assert {state for _, state in states(bench)} == {State.EXPIRED}
 
 
 # ---- du ---------------------------------------------------------------------------------------------------------

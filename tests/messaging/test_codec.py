@@ -180,6 +180,7 @@ def test_data_with_files_of_its_own_is_kept_apart(data: Any, files: tuple[FileRe
         ({"type": "two words"}, "its type must have"),
         ({"type": "line\nbreak"}, "its type must have"),
         ({"type": "x" * 256}, "its type must have"),
+        ({"correlation_id": "x" * 256}, "its correlation id has more than 255"),
         ({"time": datetime(2024, 5, 1)}, "no time zone"),  # noqa: DTZ001  the fault itself
         ({"parent_id": "a\0b"}, "control character"),
         ({"hops": -1}, "negative"),
@@ -320,6 +321,7 @@ def test_the_originals_root_comes_from_its_gateway() -> None:
         (b'{"specversion":"1.0","id":"1","source":"s","type":"t","data":"\\ud800"}', "cannot be read"),
         (b'{"specversion":"1.0","id":"1","source":"s","type":"t","data":1,"data_base64":"AA=="}', "both"),
         (b'{"specversion":"1.0","id":"1","source":"s","type":"t","data_base64":"%%%"}', "base64"),
+        (b'{"context":{"eventId":"1","correlationId":"%s"},"type":"t"}' % (b"x" * 256), "more than 255"),
         (b'{"context":{"name":"x"},"type":"t"}', "missing required field `eventId`"),
         (b'{"context":{"eventId":""},"type":"t"}', "empty `eventId`"),
         (b'{"context":{"eventId":"1"},"type":"t","data":[{"key":"k","value":1}]}', "Expected `str`"),

@@ -172,6 +172,40 @@ async def test_no_statement_scans(watched: tuple[MongoDatabase, Statements]) -> 
     assert faults == []
 
 
+class Read(CommandListener):
+    """Counts the jobs that come from the server."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+
+    def started(self, event: CommandStartedEvent) -> None: ...
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        cursor = event.reply.get("cursor", {})
+        if cursor.get("ns", "").endswith(f".{JOBS}"):
+            self.jobs += len(cursor.get("firstBatch", cursor.get("nextBatch", ())))
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+
+async def test_forgetting_reads_no_more_than_it_forgets(mongo_server: MongoServer) -> None:
+    """A flow of any size goes in portions, each of which reads its own tombstones and no others."""
+    read = Read()
+    async with MongoDatabase(mongo_server.settings(timeout_s=30.0), listeners=[read]) as database:
+        ledger = MongoLedger(database)
+        jobs = [waiting_job(flow="f") for _ in range(30)]
+        await ledger.admit(jobs)
+        for job in jobs:
+            await ledger.cancel(job.id, "me")
+        for job in jobs:
+            await ledger.expire(job.id, "retention")
+            await ledger.strip(job.id)
+        read.jobs = 0
+        assert await ledger.forget("f", 10) == 10
+        assert read.jobs <= 11  # these, and how many are left
+        assert [await ledger.forget("f", 10) for _ in range(3)] == [10, 10, 0]
+
+
 def _stages(plan: Mapping[str, Any]) -> list[str]:
     inner = plan.get("inputStage")
     name = f"{plan['stage']}({plan['indexName']})" if "indexName" in plan else str(plan["stage"])

@@ -8,6 +8,7 @@ import obstore
 import pytest
 from tests.stores.azurite import KEY
 from tests.stores.grants import BELOW, client, narrowing, place, refused, ring
+from tests.stores.http_proxy import Fate, HttpProxy
 from tests.stores.seaweed import Seaweed
 from tests.stores.server import ObjectServer
 
@@ -64,6 +65,16 @@ async def test_a_role_that_cannot_be_assumed_is_said(seaweed: Seaweed) -> None:
     nobody = msgspec.structs.replace(settings, sts_endpoint="http://127.0.0.1:9")
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9 does not answer"):
         await ObjectBlobs(nobody).narrowed([], BELOW, 60)
+
+
+async def test_an_issuer_whose_answer_breaks_off_is_away(seaweed: Seaweed) -> None:
+    """Cut in its midst: another try may get a whole one."""
+    settings = place(seaweed)
+    async with HttpProxy(seaweed.port) as proxy:
+        through = msgspec.structs.replace(settings, sts_endpoint=f"http://127.0.0.1:{proxy.port}")
+        proxy.always(Fate.CUT, "POST")
+        with pytest.raises(UnavailableError, match=r"does not answer .*retry"):
+            await ObjectBlobs(through).narrowed([], BELOW, 60)
 
 
 async def test_many_inputs_of_many_jobs_are_granted(server: ObjectServer) -> None:

@@ -280,6 +280,29 @@ async def test_names_that_cannot_be_are_refused(blobs: ObjectBlobs, path: str) -
         await blobs.put_bytes(path, b"")
 
 
+LONG = f"{uuid.uuid4()}/1/{uuid.uuid4()}/data/" + "/".join(["d" * 224] * 3 + ["e" * 220, "f"])
+"""What an execution stores of a module's longest path."""
+
+
+async def test_a_large_file_may_have_the_longest_name(blobs: ObjectBlobs, tmp_path: Path) -> None:
+    """Its claim has a key that fits, however long the file's own is and however short its last part."""
+    file, content = given(tmp_path, "large", 6 * MIB)
+    await blobs.put(LONG, file)
+    await blobs.get(LONG, tmp_path / "got")
+    assert digest(tmp_path / "got") == content
+
+
+async def test_a_name_too_long_behind_the_prefix_is_refused(server: ObjectServer, tmp_path: Path) -> None:
+    """The prefix counts: what no store takes is the name's fault, and not the store's that it might get over."""
+    settings = server.fresh(f"t-{uuid.uuid4().hex}")
+    (tmp_path / "small").write_bytes(b"1")
+    async with ObjectBlobs(msgspec.structs.replace(settings, url=f"{settings.url}/{'p' * 60}")) as blobs:
+        for putting in (blobs.put_bytes(LONG, b"1"), blobs.put(LONG, tmp_path / "small")):
+            with pytest.raises(InvalidError, match="shorten the name, or the prefix"):
+                await putting
+        assert [info.path async for info in blobs.list("")] == []
+
+
 async def test_two_may_delete_the_same(blobs: ObjectBlobs) -> None:
     """Deleting what another is deleting as well is harmless."""
     for number in range(50):

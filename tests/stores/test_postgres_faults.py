@@ -1,6 +1,7 @@
 """What the PostgreSQL adapter does when its server dies, hangs, is full, refuses, or is shared by many."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from ion.adapters.postgres.database import Postgres
 from ion.adapters.postgres.pool import connected
 from ion.adapters.postgres.settings import PostgresSettings
 from ion.errors import InvalidError, UnavailableError
+from ion.messaging.codec import CORRELATION_MOST
 from ion.model.job import Job
 from ion.model.record import Kind
 from ion.ports.ledger import Changes, Control, JobFilter
@@ -257,6 +259,15 @@ async def test_a_large_flow_is_controlled_in_waves(server: PostgresServer) -> No
         assert (await ledger.get(job.id)).cancelling
         assert (await ledger.open("f")).total == 1
         assert not await ledger.bury(job.id, failure(), "me")
+
+
+async def test_a_flow_may_have_the_longest_name(server: PostgresServer) -> None:
+    """What an event may bring as its correlation id has room in every index."""
+    flow = "".join(random.Random(7).choices([chr(code) for code in range(0x10000, 0x18000)], k=CORRELATION_MOST))
+    async with opened(server.settings()) as ledger, Postgres(server.settings()) as database:
+        (job,) = await ledger.admit([waiting_job(flow=flow)])
+        assert [one.id for one in (await ledger.query(JobFilter(correlation_id=flow))).jobs] == [job]
+        await PostgresDocuments(database).put([record("b", correlation_id=flow)])
 
 
 async def test_a_text_that_cannot_be_kept_is_refused(server: PostgresServer) -> None:

@@ -67,12 +67,16 @@ class Collector:
         expiry = Expiry(stores.ledger, clearing, self._retention, dry=dry)
         if self._retention.takes:
             now = (await stores.ledger.now()).timestamp()
+            there: set[str] = set()
             async for flow in stores.ledger.flows():
+                there.add(flow.correlation_id)
                 try:
                     await self._flow(expiry, flow, now, dry=dry)
-                except NotFoundError as error:
+                except (NotFoundError, msgspec.DecodeError) as error:
                     log.error("flow %s keeps what it has, run `ion audit`: %s", flow.correlation_id, error)
                 await asyncio.sleep(0)  # reading a flow's counts waits for nothing: others get their turn here
+            # Another process may have taken the others away.
+            self._settled = {flow: settled for flow, settled in self._settled.items() if flow in there}
         strays = size = 0
         async for stray in find_strays(stores.ledger, stores.documents, stores.blobs, self._clock):
             strays, size = strays + len(stray.paths), size + stray.size

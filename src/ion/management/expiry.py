@@ -153,7 +153,8 @@ class Expiry:
     async def _kept(self, flow: str, expired: frozenset[str]) -> Mapping[str, set[str]]:
         """The blobs of expired jobs that others of the flow still name, by the job that stored them.
 
-        Raises NotFoundError where that cannot be known, as the manifest of a job that has not expired is gone.
+        Raises NotFoundError or msgspec.DecodeError where that cannot be known, as the manifest of a job that has not
+        expired is gone, or damaged.
         """
         kept: dict[str, set[str]] = {}
         async for job in self._jobs(flow):
@@ -169,7 +170,7 @@ class Expiry:
             return None
         try:
             return await self._clearing.manifest(job.manifest)
-        except NotFoundError:
+        except (NotFoundError, msgspec.DecodeError):
             return None
 
     def _jobs(self, flow: str) -> AsyncIterator[Job]:

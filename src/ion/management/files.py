@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from ion.errors import NotFoundError
+from ion.errors import NotFoundError, UnsupportedError
 from ion.management.jobs import results_of
 from ion.model.event import FileRef
 from ion.model.job import Job
@@ -18,7 +18,9 @@ LINK_TTL_S = 3600.0
 
 
 class JobFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file: `role` is in, out or log. `link` can be opened without credentials for a while; empty if it is gone."""
+    """One file: `role` is in, out or log. `link` can be opened without credentials for a while, or is the `uri` where
+    the store signs no links; empty if it is gone.
+    """
 
     role: str
     path: str
@@ -102,3 +104,5 @@ async def _link(path: str, blobs: Blobs, ttl_s: float) -> str | None:
         return await blobs.link(path, ttl_s)
     except NotFoundError:  # retention took it
         return None
+    except UnsupportedError:  # this store, or who opened it, signs none
+        return blobs.uri(path)

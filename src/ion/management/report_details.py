@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from ion.errors import InvalidError, NotFoundError
+from ion.errors import InvalidError, NotFoundError, UnsupportedError
 from ion.management.report_row import Details, Log, Shown, Stored
 from ion.management.report_text import log_text, plain, size
 from ion.model.event import FileRef
@@ -111,6 +111,8 @@ class Reader:
             return Stored(name=name, size=count, url=await self._blobs.link(blob, LINK_TTL_S))
         except NotFoundError:
             return Stored(name=name, size=count, url="")
+        except UnsupportedError:  # this store, or who opened it, signs no links
+            return Stored(name=name, size=count, url=self._blobs.uri(blob))
 
     async def _log(self, job: Job, manifest: Manifest | None) -> Log | None:
         path = job.log or (manifest.log.blob if manifest and manifest.log else "")

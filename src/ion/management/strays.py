@@ -1,9 +1,9 @@
 """Strays: blobs that no row needs, left by attempts that lost and by root events that were not accepted.
 
 What is being stored just now looks the same for a while: the row of a root event comes after its files. So an
-execution's strays go only when all it stored is older than an hour, and only after a second look, which reads its row
-and its blobs again. An attempt that may still win is `running`, and then all of it is needed; attempts are counted up,
-so one that is over stays over.
+execution's strays go only when all it stored is older than a day (large files may take hours, and are seen only when
+they are whole), and only after a second look, which reads its row and its blobs again. An attempt that may still win is
+`running`, and then all of it is needed; attempts are counted up, so one that is over stays over.
 """
 
 import time
@@ -16,7 +16,7 @@ from ion.ports.blobs import Blobs
 from ion.ports.documents import Documents
 from ion.ports.ledger import Ledger
 
-OLD_S = 3600.0
+OLD_S = 86_400.0
 BATCH = 500
 
 

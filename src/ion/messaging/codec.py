@@ -17,6 +17,7 @@ from ion.model.event import Event
 
 __all__ = [
     "CONTENT_TYPE",
+    "CORRELATION_MOST",
     "DEPTH_MOST",
     "TYPE_MOST",
     "decode",
@@ -29,6 +30,8 @@ __all__ = [
 CONTENT_TYPE = "application/cloudevents+json"
 TYPE_MOST = 255
 """Characters of an event type: what every bus can take as a topic's name."""
+CORRELATION_MOST = 255
+"""Characters of a correlation id: it stands in indexes, whose entries have an end, and in headers."""
 DEPTH_MOST = 256
 """Levels of an event's data. Parsers use the stack, whose room differs between hosts: what one sends, all must read."""
 
@@ -116,6 +119,8 @@ def _check(event: Event) -> None:
         _refuse(event.id, "its hops are negative")
     if not valid_type(event.type):
         _refuse(event.id, f"its type must have 1 to {TYPE_MOST} printable characters and no blanks")
+    if len(event.correlation_id) > CORRELATION_MOST:
+        _refuse(event.id, f"its correlation id has more than {CORRELATION_MOST} characters")
     named = event.id + event.source + event.correlation_id + event.parent_id + event.traceparent + event.origid
     if not named.isprintable() and any(letter < " " or "\x7f" <= letter <= "\x9f" for letter in named):
         _refuse(event.id, "an id or its source has a control character")  # they become environment variables

@@ -27,7 +27,7 @@ from ion.adapters.blobs.objects_put import OWN, Putting
 from ion.adapters.blobs.objects_room import Room
 from ion.adapters.blobs.objects_settings import ObjectsSettings
 from ion.adapters.blobs.objects_transfer import content_of, download, keep, ranged
-from ion.adapters.blobs.paths import check_path, check_prefix
+from ion.adapters.blobs.paths import PATH_BYTES, check_path, check_prefix
 from ion.errors import InvalidError, NotFoundError, UnavailableError, UnsupportedError
 from ion.ports.blobs import BlobInfo, Blobs, BlobsGuarantees, Grant
 
@@ -261,7 +261,14 @@ class ObjectBlobs(Blobs):
         check_path(path)
         if _is_own(path):
             raise InvalidError(f"{path!r} cannot name a blob: names that begin with {OWN} are the store's own")
-        return f"{self._settings.prefix}{path}"
+        key = f"{self._settings.prefix}{path}"
+        # Azure counts characters, the others bytes.
+        if len(key if self._settings.kind == "az" else key.encode()) > PATH_BYTES:
+            raise InvalidError(
+                f"{path!r} cannot name a blob: behind the prefix of {self._settings.url} it is longer than "
+                f"{PATH_BYTES} bytes; shorten the name, or the prefix"
+            )
+        return key
 
 
 def _is_own(path: str) -> bool:

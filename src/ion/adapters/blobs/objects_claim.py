@@ -2,7 +2,7 @@
 
 Stores create a blob only where there is none if it comes in one request. The last request of an upload in parts can
 carry that condition too, but the client has no way to say it. So that request is made under a claim, a small blob of
-its own beside the path, which is created as stores can; under it one looks whether the path is free, completes the
+its own near the path, which is created as stores can; under it one looks whether the path is free, completes the
 upload, and removes the claim. Two writers complete one after the other, and the second finds the path taken.
 
 A claim is held for moments. Whoever finds one waits until the path is taken or the claim is gone; one that stands

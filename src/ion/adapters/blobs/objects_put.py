@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 OWN = ".ion~"
 """Begins the names of the adapter's own blobs."""
 _MARGIN_S = 5.0
+_DEPTH = 3
+"""Folders down to an execution's."""
 
 
 class Putting:
@@ -48,9 +50,7 @@ class Putting:
             raise ExistsError(f"{key!r} exists already in {self._settings.url}")
         part, under_way = plan(size, self._settings.part_size, self._room)
         attributes = _attributes(key)
-        folder, slash, name = key.rpartition("/")
-        mark = f"{folder}{slash}{OWN}{hashlib.sha256(name.encode()).hexdigest()}"
-        claim = Claim(self._store, mark, attributes[WRITER], self._hold_s + _MARGIN_S)
+        claim = Claim(self._store, self._mark(key), attributes[WRITER], self._hold_s + _MARGIN_S)
 
         async def is_free() -> bool:
             return await self._writer(key) is None
@@ -69,6 +69,12 @@ class Putting:
                 raise
         finally:
             await claim.release()
+
+    def _mark(self, key: str) -> str:
+        """Where the claim of a key lies: not far down, for there a key that fits may leave no room for this one."""
+        start = len(self._settings.prefix)
+        folder = key[:start] + "".join(f"{part}/" for part in key[start:].split("/")[:-1][:_DEPTH])
+        return f"{folder}{OWN}{hashlib.sha256(key.removeprefix(folder).encode()).hexdigest()}"
 
     async def _writer(self, key: str) -> str | None:
         """Which put stored the blob, "" if that is not known; None where there is none."""

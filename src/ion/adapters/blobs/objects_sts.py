@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from http.client import HTTPException
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -137,7 +138,7 @@ def _answer(settings: ObjectsSettings, body: bytes) -> str:
         with error:
             said = error.read(64 * 1024).decode(errors="replace")
         raise _refusal(settings, error.code, said) from error
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         fault = getattr(error, "reason", error)
         raise UnavailableError(f"{place} does not answer ({fault}), so nothing can be granted; retry") from error
 

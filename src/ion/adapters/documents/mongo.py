@@ -87,7 +87,7 @@ class MongoDocuments(Documents):
         from pymongo import UpdateOne
         from pymongo.errors import BulkWriteError
 
-        from ion.adapters.mongo.errors import DUPLICATE, faults_of
+        from ion.adapters.mongo.errors import DUPLICATE, faults_of, is_confirmed
 
         writes = [
             UpdateOne(
@@ -106,7 +106,7 @@ class MongoDocuments(Documents):
                 await self._database.collection(RECORDS).bulk_write(writes, ordered=False)
             except BulkWriteError as error:
                 faults = faults_of(error)
-                if any(fault.get("code") != DUPLICATE for fault in faults) or not faults:
+                if any(fault.get("code") != DUPLICATE for fault in faults) or not is_confirmed(error):
                     raise
                 return [documents[fault["index"]]["_id"] for fault in faults]
             return []

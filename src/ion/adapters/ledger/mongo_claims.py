@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ion.adapters.ledger.mongo_admission import Turns
-from ion.adapters.ledger.mongo_flows import cancelled, flows_of
+from ion.adapters.ledger.mongo_flows import cancelled, flows_of, recheck
 from ion.adapters.ledger.mongo_registry import entry_of, registry
 from ion.adapters.ledger.mongo_reservations import Held, Reservation
 from ion.adapters.ledger.mongo_rows import DUE, LATER, RUNNING, altered, changed, job_of, line, order, route_of
@@ -131,6 +131,7 @@ async def _allowed(database: MongoDatabase, jobs: Sequence[Document], now: float
             for job in caught
         ],
     )
+    await recheck(database, {flow: flows[flow] for flow in flows_of(caught)}, now)
     return free
 
 
@@ -145,7 +146,9 @@ async def _take(database: MongoDatabase, asked: Claim, jobs: Sequence[Document],
             await devices.read()
         free = [device for device in dict.fromkeys(asked.devices) if device not in devices.held]
         touched = (bound[0].touched if bound is not None else {}) | devices.touched
-        jobs = some = [touched.get(job["_id"], job) for job in jobs]
+        # What was touched was read anew: it may stand elsewhere by now, though its flow was looked at before.
+        found = [(job, touched.get(job["_id"], job)) for job in jobs]
+        jobs = some = [present for job, present in found if present["place"] == job["place"]]
         if asked.gpus_each:
             some = some[: len(free) // asked.gpus_each]
         if bound is not None:

@@ -78,7 +78,19 @@ async def control(database: MongoDatabase, flow: str, wanted: Control, actor: st
 
 
 async def sweep(database: MongoDatabase, flow: str, wanted: Control, actor: str, now: float) -> None:
-    """Puts a control on the jobs of a flow. Waiting ones first: none of them can begin to run afterwards."""
+    """Puts a control on the jobs of a flow; where it is another one by then, that too. So the last that was set holds,
+    whose sweep may have been over before this one.
+    """
+    while True:
+        await _put(database, flow, wanted, actor, now)
+        document = await database.get(FLOWS, flow)
+        if document is None or document["control"] == wanted:
+            return
+        wanted = Control(document["control"])
+
+
+async def _put(database: MongoDatabase, flow: str, wanted: Control, actor: str, now: float) -> None:
+    """Puts a control on jobs. Waiting ones first: none of them can begin to run afterwards."""
     match wanted:
         case Control.PAUSED:
             await _each(database, flow, (DUE, LATER), lambda job: altered(job, hold=Hold.FLOW.value))

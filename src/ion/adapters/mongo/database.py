@@ -17,7 +17,15 @@ from typing import Any, Self, TypeVar
 from ion.adapters.mongo import schema
 from ion.adapters.mongo.cancelling import heeded
 from ion.adapters.mongo.client import TIMES, options
-from ion.adapters.mongo.errors import DUPLICATE, RefusedError, asked_to_wait_s, configured, faults_of, translated
+from ion.adapters.mongo.errors import (
+    DUPLICATE,
+    RefusedError,
+    asked_to_wait_s,
+    configured,
+    faults_of,
+    is_confirmed,
+    translated,
+)
 from ion.adapters.mongo.news import News, pause
 from ion.adapters.mongo.settings import MongoSettings
 from ion.errors import InvalidError, UnavailableError
@@ -296,7 +304,7 @@ class MongoDatabase:
                 faults = faults_of(error)
                 known.update(batch[fault["index"]] for fault in faults if fault.get("code") == DUPLICATE)
                 left = [batch[fault["index"]] for fault in faults if fault.get("code") != DUPLICATE]
-                if left:
+                if left or not is_confirmed(error):
                     raise
 
         await self.call(statement)

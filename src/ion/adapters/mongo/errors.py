@@ -108,6 +108,11 @@ def faults_of(error: Any) -> list[Mapping[str, Any]]:
     return list(details.get("writeErrors") or ()) if isinstance(details, Mapping) else []
 
 
+def is_confirmed(error: Any) -> bool:
+    """Whether a bulk's writes, but those that failed, are where they must be before anybody may count on them."""
+    return not error.details.get("writeConcernErrors")
+
+
 def asked_to_wait_s(error: Any) -> float | None:
     """How long the server wants to be left alone; None where it does not throttle."""
     faults = faults_of(error)
