@@ -38,6 +38,8 @@ _METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1
 _REFRESH_S = 5.0
 _OF_LOGINS = (ValueError, KeyError, TypeError)
 """What the library raises where a program that logs in says something that is not as it should be."""
+_OF_FILES = (*_OF_LOGINS, AttributeError, OSError)
+"""And where a kubeconfig, or a file that it names, is empty, half written, not there, or something else."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -224,22 +226,19 @@ class Kubernetes:
 
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of every request
         self._read_at_s = time.monotonic()
-        config = self._config()
+        with _read():
+            config = self._config()
+            params = ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_S), trust_env=False).httpx_params(config)
+            limits = httpx2.Limits(max_connections=None, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=30.0)
+            http = httpx2.AsyncClient(**params, limits=limits)
         self.namespace, self.server = config.namespace or "default", config.cluster.server
-        params = ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_S), trust_env=False).httpx_params(config)
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=30.0)
-        return httpx2.AsyncClient(**params, limits=limits)
+        return http
 
     def _config(self) -> "SingleConfig":
         from lightkube.config.kubeconfig import KubeConfig
-        from lightkube.core.exceptions import ConfigError
 
-        try:
-            found = KubeConfig.from_file(self._kubeconfig) if self._kubeconfig else KubeConfig.from_env()
-            config = found.get(self._context or None)
-        except (ConfigError, KeyError, OSError, ValueError) as error:
-            message = f"no cluster is configured: {error}; set `kubernetes: {{kubeconfig: ...}}`"
-            raise UnavailableError(message) from error
+        found = KubeConfig.from_file(self._kubeconfig) if self._kubeconfig else KubeConfig.from_env()
+        config = found.get(self._context or None)
         if config is None or config.user is None:
             raise UnavailableError("the kubeconfig's context names no user: choose one by `kubernetes: {context: ...}`")
         return config
@@ -263,6 +262,20 @@ class Kubernetes:
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ConfigError, OSError) as error:
             why = str(error) or type(error).__name__
             raise UnavailableError(f"the API server {self.server} does not answer ({path}): {why}") from error
+
+
+@contextmanager
+def _read() -> Iterator[None]:
+    """Whatever is wrong with the configuration, it may be put right while this runs."""
+    from httpx2 import InvalidURL
+    from lightkube.core.exceptions import ConfigError
+    from yaml import YAMLError
+
+    try:
+        yield
+    except (ConfigError, InvalidURL, YAMLError, *_OF_FILES) as error:
+        why = "it is no YAML" if isinstance(error, YAMLError) else error  # which would quote it, and a token with it
+        raise UnavailableError(f"no cluster is configured: {why}; set `kubernetes: {{kubeconfig: ...}}`") from None
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
