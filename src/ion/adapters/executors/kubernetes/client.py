@@ -58,8 +58,8 @@ class Kubernetes:
         self._kubeconfig, self._context = kubeconfig, context
         self._http: httpx2.AsyncClient | None = None
         self._old: list[httpx2.AsyncClient] = []
-        self._read_at_s = 0.0
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._read_at_s = self._ahead_s = 0.0
+        self._room, self._room_for_text = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self.namespace = "default"
         """The namespace that the configuration names."""
         self.server = ""
@@ -166,8 +166,8 @@ class Kubernetes:
                 yield _lines(answer.aiter_bytes())
 
     async def text(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
-        """The same of an answer that ends soon."""
-        async with self._room, self.stream(path, params) as lines:
+        """The same of an answer that ends soon; not where a node is lost, for which nothing else has to wait."""
+        async with self._room_for_text, self.stream(path, params) as lines:
             async for line in lines:
                 yield line
 
