@@ -9,7 +9,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -76,6 +77,10 @@ class Kubernetes:
             await http.aclose()
         self._http = None
         self._old.clear()
+
+    def now_s(self) -> float:
+        """Seconds since the epoch by the server's clock, as its answers tell it: the times of objects are by that."""
+        return time.time() + self._ahead_s
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Document:
         return await self._call("GET", path, params=params)
@@ -190,6 +195,8 @@ class Kubernetes:
                 answer = await self._client().request(
                     method, path, params=dict(params or {}), content=body, headers=headers
                 )
+            with suppress(ValueError):  # it says no date
+                self._ahead_s = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
             if answer.status_code < 400:
                 return _document(answer.content, path)
             raise await self._refused(answer, path)
@@ -312,7 +319,7 @@ def _refusal(status: int, said: Document, path: str, after: str = "") -> Excepti
         return NotFoundError(message)
     if status == 409:
         return ExistsError(message) if reason == "AlreadyExists" else ConflictError(message)
-    if status in (400, 422):
+    if status in (400, 413, 422):
         return InvalidError(message)
     if status == 410:
         return GoneError(message)
