@@ -41,6 +41,7 @@ class Fate(Enum):
     LOSE = "lose"  # the server does it, and the answer is a 500
     CLOSE = "close"  # the server does it, and the connection is closed without an answer
     DROP = "drop"  # the connection is closed, and the server never hears of it
+    SILENT = "silent"  # the server does it, and no byte of its answer comes until the connection is cut
     HALVE = "halve"  # the answer comes to its proper end in the midst of its first line
 
 
@@ -189,6 +190,8 @@ class ApiProxy:
             if fate in (Fate.LOSE, Fate.CLOSE):
                 await upstream.read()
                 writer.write(_said(refusal(500, "Internal Server Error")) if fate is Fate.LOSE else b"")
+            elif fate is Fate.SILENT:
+                await asyncio.Event().wait()
             elif fate is Fate.HALVE:
                 await self._halve(upstream, writer)
             else:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,18 @@ from typing import Any
 import msgspec
 import pytest
 from tests.cluster.api_proxy import Answer, ApiProxy, Asked, Fate, refusal
-from tests.cluster.attempts import Place, place, set_to, until
+from tests.cluster.attempts import LASTS_S, Place, abandon, credential, place, reached, set_to, until
 from tests.cluster.cluster import Cluster
 
+from ion.adapters.blobs.objects import ObjectBlobs
+from ion.adapters.executors.kubernetes import KubernetesExecutor, attempt
+from ion.adapters.executors.kubernetes.client import Kubernetes
+from ion.adapters.executors.kubernetes.making import Credential
 from ion.adapters.executors.kubernetes.names import JOB
-from ion.errors import UnavailableError
+from ion.errors import InvalidError, UnavailableError
+from ion.handler import JobHandler
 from ion.model.job import Failure, FailureClass
-from ion.ports.executor import Executor, Handle, Phase, Status
+from ion.ports.executor import Assignment, Executor, Handle, Phase, Status
 from ion.testing.conformance.executor import ENDS_LATER, WAITS, WRITES_A_FILE, final, logs_line
 
 __all__ = ["place"]
@@ -40,6 +46,10 @@ class Proxied(msgspec.Struct, frozen=True):
 
     async def left(self) -> str:
         return await self.kubectl("get", "jobs,secrets", "-l", JOB, "-o", "name")
+
+    async def job(self) -> str:
+        """The name of the only Job."""
+        return await self.kubectl("get", "jobs", "-o", "jsonpath={.items[*].metadata.name}")
 
     async def said_once(self, status: Status, *lines: bytes) -> None:
         """It succeeded, and each of these lines is once in its log."""
@@ -155,6 +165,105 @@ async def test_one_that_is_cancelled_while_the_server_is_away_ends_once_it_is_ba
     assert await proxied.left() == ""
 
 
+async def test_an_attempt_past_its_time_does_not_besiege_a_server_that_is_busy(proxied: Proxied) -> None:
+    """Ending it is tried ever more rarely."""
+    async with proxied.where.open() as executor:
+        handle = await executor.submit(proxied.where.assignment(WAITS, timeout_s=2.0))
+        await logs_line(executor, handle, b"begun")
+        ends = proxied.proxy.next(lambda asked: asked.method in ("PATCH", "DELETE"), refusal(503, "Busy"))
+        await until(lambda: bool(ends))
+        await asyncio.sleep(3.0)  # how often it asks within a time is the point
+        assert len(ends) < 20
+        proxied.proxy.passes()
+        failure = (await final(executor, handle)).failure
+        assert failure is not None
+        assert failure.kind is FailureClass.TIMEOUT
+
+
+async def test_taking_up_an_attempt_does_not_besiege_a_server_that_is_busy(proxied: Proxied) -> None:
+    """Also where its pod changes meanwhile."""
+    work = await abandon(proxied.where, proxied.where.assignment(WAITS))
+    async with proxied.where.open() as executor:
+        makes = proxied.proxy.next(lambda asked: asked.makes("secrets"), refusal(503, "Busy"))
+        handle = await executor.submit(work)
+        await until(lambda: bool(makes))
+        await proxied.kubectl("label", "pods", "--all", "ion.dev/mark=1")
+        await asyncio.sleep(3.0)  # how often it asks within a time is the point
+        assert len(makes) < 20
+        proxied.proxy.passes()
+        await executor.cancel(handle, STOPPED)
+        assert (await final(executor, handle)).failure == STOPPED
+
+
+async def test_what_runs_is_taken_up_however_long_the_server_is_away(
+    proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not made yet fails after a while, to be tried again. What is found running has done its work."""
+    monkeypatch.setattr(attempt, "MAKING_S", 0.5)
+    work = await abandon(proxied.where, proxied.where.assignment(ENDS_LATER))
+    async with proxied.where.open() as executor:
+        assert [status.handle.job for status in await executor.recover()] == [work.job.id]
+        await proxied.proxy.away()
+        handle = await executor.submit(work)
+        new = await executor.submit(proxied.where.assignment(WRITES_A_FILE))
+        failure = (await final(executor, new)).failure
+        assert failure is not None
+        assert failure.kind is FailureClass.INFRASTRUCTURE
+        assert not (await executor.state(handle)).final
+        await proxied.proxy.back()
+        await proxied.said_once(await final(executor, handle), b"begun", b"said")
+
+
+async def test_an_end_that_the_watch_has_not_told_of_is_no_loss(proxied: Proxied) -> None:
+    """A connection that is dead looks like a quiet one for a while. How the module failed, and what it said, is known
+    once pods are heard of again.
+    """
+
+    def finished() -> bool:
+        read = ("get", "jobs", "-o", "jsonpath={.items[*].status.failed}")
+        return proxied.cluster.kubectl("-n", proxied.where.kubernetes.namespace, *read) == "1"
+
+    async with proxied.where.open() as executor:
+        await until(lambda: any(asked.watches for asked in proxied.proxy.asked))
+        watches = proxied.proxy.next(lambda asked: asked.watches, Fate.SILENT)
+        await proxied.proxy.cut(lambda asked: asked.watches)
+        await until(lambda: bool(watches))
+        handle = await executor.submit(proxied.where.assignment("echo said; exit 3"))
+        end = asyncio.create_task(final(executor, handle))
+        await until(finished)
+        before = len(proxied.proxy.asked)
+        looks = f"/jobs/{await proxied.job()}"
+        await until(lambda: end.done() or any(asked.target.endswith(looks) for asked in proxied.proxy.asked[before:]))
+        proxied.proxy.passes()
+        await proxied.proxy.cut(lambda asked: asked.watches)
+        status = await end
+        assert status.failure == Failure(kind=FailureClass.MODULE, message="exit code 3", exit_code=3)
+        assert (await proxied.where.stored(status.log)).endswith(b"Z said\n")
+
+
+async def test_a_host_whose_clock_is_wrong_ends_nothing_early(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a pod has waited is by the cluster's clock, and so is now."""
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 3600.0)
+    async with place.open() as executor:
+        status = await final(executor, await executor.submit(place.assignment(WRITES_A_FILE)))
+        assert (status.phase, status.failure) == (Phase.SUCCEEDED, None)
+
+
+async def test_what_no_request_can_carry_is_a_fault_for_good(proxied: Proxied) -> None:
+    """Asking again would not make it smaller. Between the two sizes the server gives two answers."""
+    async with Kubernetes(str(proxied.proxy.kubeconfig)) as api:
+        for size in (2 * 2**20, 4 * 2**20):
+            secret = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "big"},
+                "stringData": {"a": "a" * size},
+            }
+            with pytest.raises(InvalidError):
+                await api.create(f"/api/v1/namespaces/{proxied.where.kubernetes.namespace}/secrets", secret)
+
+
 async def test_a_cluster_that_is_not_there_yet_is_reached_later(proxied: Proxied) -> None:
     """A dispatcher starts before its cluster does."""
     await proxied.proxy.away()
@@ -164,6 +273,31 @@ async def test_a_cluster_that_is_not_there_yet_is_reached_later(proxied: Proxied
             await final(executor, await executor.submit(proxied.where.assignment(WRITES_A_FILE))), b"said"
         )
     back.cancel()
+
+
+async def test_a_fault_of_ions_own_gives_a_running_attempt_an_end(place: Place, tmp_path: Path) -> None:
+    """Whatever it is: here who grants credentials does not do what it promises."""
+    broken = asyncio.Event()
+
+    async def strange(work: Assignment) -> Credential:
+        if broken.is_set():
+            raise RuntimeError("of another kind")
+        return msgspec.structs.replace(await credential(blobs, work, lasts_s=LASTS_S), lasts_s=2.0)
+
+    async with ObjectBlobs(place.store) as blobs:
+        handler = JobHandler(blobs, host="here")
+        executor = KubernetesExecutor(
+            tmp_path / "store", handler, blobs, place.kubernetes, credentials=strange, ledger=place.folder, eager=True
+        )
+        async with executor:
+            await reached(executor)
+            handle = await executor.submit(place.assignment(WAITS, grace_s=1.0))
+            await logs_line(executor, handle, b"begun")
+            broken.set()
+            failure = (await final(executor, handle)).failure
+            assert failure is not None
+            assert failure.kind is FailureClass.INFRASTRUCTURE
+            await executor.remove(handle)
 
 
 async def test_a_host_without_room_for_logs_is_no_end_of_it(place: Place, tmp_path: Path) -> None:

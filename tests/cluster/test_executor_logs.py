@@ -1,10 +1,15 @@
 """Logs of attempts on a real cluster: live, in pieces, whole, bounded, and without secrets (R7, R8)."""
 
+import shutil
+from pathlib import Path
+
 import msgspec
+import pytest
 from tests.cluster.attempts import Place, abandon, ended, place, until_stored
 from tests.cluster.cluster import Cluster
 
 from ion.adapters.blobs.objects import ObjectBlobs
+from ion.adapters.executors.kubernetes import executor as executor_module
 from ion.management.jobs import read_log
 from ion.model.event import FileRef
 from ion.model.job import State
@@ -92,6 +97,37 @@ async def test_a_log_whose_pod_and_dispatcher_are_gone_is_put_together_from_its_
         await executor.cancel(handle)
         status = await final(executor, handle)
         assert b"begun\n" in await place.stored(status.log)
+
+
+async def test_what_nobody_wants_any_more_is_ended_with_its_log(place: Place, cluster: Cluster) -> None:
+    """It is cleared away by one who never followed it: what it said until its end is stored first."""
+    script = 'trap "echo last words; exit 0" TERM; echo begun; while :; do sleep 0.1; done'
+    await abandon(place, place.assignment(script))
+    async with place.open() as executor:
+        (status,) = await executor.recover()
+        await executor.remove(status.handle)
+    (log,) = [path for path in await place.paths(f"{status.handle.job}/") if path.endswith("/log.txt")]
+    assert [line.partition(b"Z ")[2] for line in (await place.stored(log)).splitlines()] == [b"begun", b"last words"]
+    assert cluster.kubectl("get", "jobs", "-n", place.kubernetes.namespace, "-o", "name") == ""
+
+
+def tidied(folder: Path) -> None:
+    """Deletes what executors keep below it."""
+    for kept in folder.glob("*/*/"):
+        shutil.rmtree(kept)
+
+
+async def test_an_attempt_ends_though_its_growing_log_was_deleted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever tidies up folders of this host. Its results are not worse for it."""
+    monkeypatch.setattr(executor_module, "LEAST_PIECE_S", 0.5)
+    async with place.open() as executor:
+        handle = await executor.submit(place.assignment(COUNTS))
+        await logs_line(executor, handle, b"line 0")
+        tidied(Path(place.folder))
+        status = await final(executor, handle)
+        assert (status.phase, status.failure) == (Phase.SUCCEEDED, None)
 
 
 async def test_a_log_beyond_its_limit_keeps_its_head_and_its_end(place: Place) -> None:

@@ -8,7 +8,6 @@ another dispatcher made. It ends in a final status, and before that its log is s
 import asyncio
 import logging
 import operator
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +49,10 @@ ENDED_S = 60.0
 _LOG = logging.getLogger(__name__)
 
 
+class _EndedError(UnavailableError):
+    """It is to end, and was not made yet."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place(Shared):
     """What all attempts of one executor share."""
@@ -63,11 +66,11 @@ class Place(Shared):
 
 
 class Attempt(FollowedAttempt[AttemptLog]):
-    """One attempt; see `FollowedAttempt`."""
+    """One attempt; see `FollowedAttempt`. `known`: it is there already."""
 
-    def __init__(self, assignment: Assignment, handle: Handle, place: Place) -> None:
+    def __init__(self, assignment: Assignment, handle: Handle, place: Place, *, known: bool) -> None:
         super().__init__(assignment, handle, place)
-        self._place = place
+        self._place, self._known = place, known
         self._execution = ""
         self.waits_for = ""
         self._had_pods = False
@@ -99,27 +102,29 @@ class Attempt(FollowedAttempt[AttemptLog]):
         return await self._settled(seen)
 
     async def _made(self) -> Credential:
-        """Makes it, or finds it; what is refused now is tried again for a while."""
+        """Makes it, or finds it; what is refused now is tried again for a while, and as long as it is known to run."""
         place, backoff, until = self._place, Backoff(), loop_s() + MAKING_S
         while True:
+            self._moved.clear()
             try:
-                self._go_on()
+                await self._go_on()
                 if self.log is None:
                     self.log = self._new_log(await place.secrets.values(self._module))
                 credential = await place.credentials(self._assignment)
                 _, is_new = await place.making.make(self._assignment, credential)
             except UnavailableError as error:
-                if self._verdict is not None or loop_s() > until or place.secrets.fault(self._module):
+                gives_up = loop_s() > until and not self._known
+                if isinstance(error, _EndedError) or gives_up or place.secrets.fault(self._module):
                     raise
                 await self._sleep_until(loop_s() + backoff.next_s(error))
             else:
                 self._adopted, self._look_at = not is_new, loop_s() + PODLESS_S
                 return credential
 
-    def _go_on(self) -> None:
-        """Raises UnavailableError if it is not to be made any more."""
-        if self._verdict is not None:
-            raise UnavailableError(self._verdict.message)
+    async def _go_on(self) -> None:
+        """Raises _EndedError if it is not to be made any more; what is there already has a log to be read."""
+        if self._verdict is not None and await self._place.making.find(self._handle) is None:
+            raise _EndedError(self._verdict.message)
 
     def _new_log(self, secrets: Sequence[str]) -> AttemptLog:
         limit = self._module.log_limit
@@ -139,13 +144,12 @@ class Attempt(FollowedAttempt[AttemptLog]):
             if self._verdict is not None and self._end_by == NEVER:
                 await self._end(log, pods)
             elif (over := await self._over(log, pods, seen)) is not None:
-                log.see(())
                 return over
             await self._sleep_until(min(self._start_by, self._late_by, self._look_at, self._end_by))
 
     def _look(self, pods: Sequence[Document]) -> Sequence[Seen]:
         """How the pods stand. Notes that the module begins, and ends what takes too long."""
-        now_s, place = time.time(), self._place
+        now_s, place = self._place.api.now_s(), self._place
         seen = [see(pod, self._module, place.settings, now_s=now_s, heard=self.waits_for) for pod in pods]
         for pod, one in zip(pods, seen, strict=True):
             self._had_pods, self._start_by, self._look_at, self._podless_s = True, NEVER, NEVER, PODLESS_S
@@ -196,24 +200,30 @@ class Attempt(FollowedAttempt[AttemptLog]):
             return None
         try:
             job = await self._place.making.find(self._handle)
-            if job is None or has_finished(job):
+            if job is not None and not has_finished(job):
+                await self._podless(job)
+            elif not await self._place.making.has_more(self._handle, going):  # else the watch has not told of it yet
                 self._place.making.forget_owner(self._module)
                 last = going[-1] if going else None if job is None else {"metadata": {}}
                 return Seen(phase=Phase.FAILED, failure=vanished(last))
-            self.waits_for = await self._place.making.why_podless(job)
-            stands = without_pod(created_s(job), self._module, now_s=time.time(), why=self.waits_for)
         except IonError as error:
             _LOG.warning("job %s attempt %d has no pod: %s", self._handle.job, self._handle.attempt, error)
-        else:
-            if stands.failure is not None:
-                self.stop(stands.failure)
-            self._podless_s = min(self._podless_s, max(0.1, stands.fails_at_s - time.time()))
         self._look_at = loop_s() + self._podless_s
         self._podless_s = min(PODLESS_MOST_S, 3 * self._podless_s)
         return None
 
+    async def _podless(self, job: Document) -> None:
+        """Notes why a Job has no pod yet, and ends it if it never will."""
+        self.waits_for = await self._place.making.why_podless(job)
+        now_s = self._place.api.now_s()
+        stands = without_pod(created_s(job), self._module, now_s=now_s, why=self.waits_for)
+        if stands.failure is not None:
+            self.stop(stands.failure)
+        self._podless_s = min(self._podless_s, max(0.1, stands.fails_at_s - now_s))
+
     async def _end(self, log: AttemptLog, pods: Sequence[Document]) -> None:
         """Ends its pods; their last words are read meanwhile."""
+        self._start_by = self._late_by = self._look_at = NEVER
         if pods:
             await log.attach(pods[-1])
         try:
@@ -222,7 +232,6 @@ class Attempt(FollowedAttempt[AttemptLog]):
             _LOG.warning("job %s attempt %d cannot be ended yet: %s", self._handle.job, self._handle.attempt, error)
             asyncio.get_running_loop().call_later(self._ending.next_s(error), self._moved.set)
             return
-        self._start_by = self._late_by = self._look_at = NEVER
         self._end_by = loop_s() + self._module.grace_s + ENDED_S
         self._moved.set()
 
@@ -238,8 +247,10 @@ class Attempt(FollowedAttempt[AttemptLog]):
     async def _keep_log(self) -> str:
         """Stores the whole log. Returns its blob path, empty if it never logged."""
         handle, execution = self._handle, self._execution
-        if self.log is not None and (fault := await self.log.complete()):
-            _LOG.error("%s", fault)
+        if self.log is not None:
+            self.log.see(())
+            if fault := await self.log.complete():
+                _LOG.error("%s", fault)
         if self.log is None or not self.log.begun:  # its pods are gone, or it was ended before they were looked for
             return await persistently(partial(self._place.handler.find_log, handle.job, handle.attempt))
         keep = partial(self._place.handler.keep_log, handle.job, handle.attempt, execution, self.log.file)
@@ -275,5 +286,5 @@ class Attempt(FollowedAttempt[AttemptLog]):
             path = partial(piece_path, self._handle.job, self._handle.attempt, self._execution)
             try:
                 await self.log.store_piece(self._place.blobs, path)
-            except IonError as error:
+            except (IonError, OSError) as error:
                 _LOG.warning("a piece of the log of job %s cannot be stored yet: %s", self._handle.job, error)

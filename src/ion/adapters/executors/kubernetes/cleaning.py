@@ -1,7 +1,6 @@
 """What of earlier attempts is in the cluster: found by its labels, whoever made it."""
 
 import base64
-import time
 
 import msgspec
 
@@ -26,7 +25,7 @@ class Leftovers:
         """Every attempt that has a Job, or has had a Secret for long."""
         jobs, _ = await self._api.list(self._making.jobs, self._making.selector, whole=False)
         secrets, _ = await self._api.list(self._making.secrets, self._making.selector, whole=False)
-        secrets = [one for one in secrets if time.time() - created_s(one) > JOBLESS_S]
+        secrets = [one for one in secrets if self._api.now_s() - created_s(one) > JOBLESS_S]
         ours = [one["metadata"]["labels"] for one in (*jobs, *secrets)]
         found = (handle_of(labels, self._scope) for labels in ours)
         return list(dict.fromkeys(handle for handle in found if handle is not None))

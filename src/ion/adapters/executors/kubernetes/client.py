@@ -9,7 +9,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -38,6 +39,8 @@ _METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1
 _REFRESH_S = 5.0
 _OF_LOGINS = (ValueError, KeyError, TypeError)
 """What the library raises where a program that logs in says something that is not as it should be."""
+_OF_FILES = (*_OF_LOGINS, AttributeError, OSError)
+"""And where a kubeconfig, or a file that it names, is empty, half written, not there, or something else."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -56,8 +59,8 @@ class Kubernetes:
         self._kubeconfig, self._context = kubeconfig, context
         self._http: httpx2.AsyncClient | None = None
         self._old: list[httpx2.AsyncClient] = []
-        self._read_at_s = 0.0
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._read_at_s = self._ahead_s = 0.0
+        self._room, self._room_for_text = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self.namespace = "default"
         """The namespace that the configuration names."""
         self.server = ""
@@ -74,6 +77,10 @@ class Kubernetes:
             await http.aclose()
         self._http = None
         self._old.clear()
+
+    def now_s(self) -> float:
+        """Seconds since the epoch by the server's clock, as its answers tell it: the times of objects are by that."""
+        return time.time() + self._ahead_s
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Document:
         return await self._call("GET", path, params=params)
@@ -164,8 +171,8 @@ class Kubernetes:
                 yield _lines(answer.aiter_bytes())
 
     async def text(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
-        """The same of an answer that ends soon."""
-        async with self._room, self.stream(path, params) as lines:
+        """The same of an answer that ends soon; not where a node is lost, for which nothing else has to wait."""
+        async with self._room_for_text, self.stream(path, params) as lines:
             async for line in lines:
                 yield line
 
@@ -188,6 +195,8 @@ class Kubernetes:
                 answer = await self._client().request(
                     method, path, params=dict(params or {}), content=body, headers=headers
                 )
+            with suppress(ValueError):  # it says no date
+                self._ahead_s = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
             if answer.status_code < 400:
                 return _document(answer.content, path)
             raise await self._refused(answer, path)
@@ -224,22 +233,19 @@ class Kubernetes:
 
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of every request
         self._read_at_s = time.monotonic()
-        config = self._config()
+        with _read():
+            config = self._config()
+            params = ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_S), trust_env=False).httpx_params(config)
+            limits = httpx2.Limits(max_connections=None, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=30.0)
+            http = httpx2.AsyncClient(**params, limits=limits)
         self.namespace, self.server = config.namespace or "default", config.cluster.server
-        params = ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_S), trust_env=False).httpx_params(config)
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=2 * _AT_ONCE, keepalive_expiry=30.0)
-        return httpx2.AsyncClient(**params, limits=limits)
+        return http
 
     def _config(self) -> "SingleConfig":
         from lightkube.config.kubeconfig import KubeConfig
-        from lightkube.core.exceptions import ConfigError
 
-        try:
-            found = KubeConfig.from_file(self._kubeconfig) if self._kubeconfig else KubeConfig.from_env()
-            config = found.get(self._context or None)
-        except (ConfigError, KeyError, OSError, ValueError) as error:
-            message = f"no cluster is configured: {error}; set `kubernetes: {{kubeconfig: ...}}`"
-            raise UnavailableError(message) from error
+        found = KubeConfig.from_file(self._kubeconfig) if self._kubeconfig else KubeConfig.from_env()
+        config = found.get(self._context or None)
         if config is None or config.user is None:
             raise UnavailableError("the kubeconfig's context names no user: choose one by `kubernetes: {context: ...}`")
         return config
@@ -263,6 +269,20 @@ class Kubernetes:
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ConfigError, OSError) as error:
             why = str(error) or type(error).__name__
             raise UnavailableError(f"the API server {self.server} does not answer ({path}): {why}") from error
+
+
+@contextmanager
+def _read() -> Iterator[None]:
+    """Whatever is wrong with the configuration, it may be put right while this runs."""
+    from httpx2 import InvalidURL
+    from lightkube.core.exceptions import ConfigError
+    from yaml import YAMLError
+
+    try:
+        yield
+    except (ConfigError, InvalidURL, YAMLError, *_OF_FILES) as error:
+        why = "it is no YAML" if isinstance(error, YAMLError) else error  # which would quote it, and a token with it
+        raise UnavailableError(f"no cluster is configured: {why}; set `kubernetes: {{kubeconfig: ...}}`") from None
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -299,7 +319,7 @@ def _refusal(status: int, said: Document, path: str, after: str = "") -> Excepti
         return NotFoundError(message)
     if status == 409:
         return ExistsError(message) if reason == "AlreadyExists" else ConflictError(message)
-    if status in (400, 422):
+    if status in (400, 413, 422):
         return InvalidError(message)
     if status == 410:
         return GoneError(message)

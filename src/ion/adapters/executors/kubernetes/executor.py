@@ -57,6 +57,7 @@ class KubernetesExecutor(AdoptingExecutor[Attempt]):
         self._ledger = hashlib.sha256(f"{settings.instance}/{ledger}".encode()).hexdigest()[:16]
         self._api = Kubernetes(settings.kubeconfig, settings.context)
         self._place: Place | None = None
+        self._known: set[Handle] = set()
         self._connecting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -88,7 +89,7 @@ class KubernetesExecutor(AdoptingExecutor[Attempt]):
 
     def _attempt(self, assignment: Assignment) -> Attempt:
         handle = Handle(scope=self._scope, job=assignment.job.id, attempt=assignment.job.attempt)
-        return Attempt(assignment, handle, self._connected())
+        return Attempt(assignment, handle, self._connected(), known=handle in self._known)
 
     async def state(self, handle: Handle) -> Status:
         """One that is followed elsewhere is never more than running here: how it ended is its follower's to say."""
@@ -96,6 +97,7 @@ class KubernetesExecutor(AdoptingExecutor[Attempt]):
             return attempt.status
         if self._place is None or handle.scope != self._scope or await self._place.making.find(handle) is None:
             return Status(handle=handle, phase=Phase.UNKNOWN)
+        self._known.add(handle)
         return self._unfollowed(handle, self._place)
 
     def waits_for(self, handle: Handle) -> str:
@@ -107,6 +109,7 @@ class KubernetesExecutor(AdoptingExecutor[Attempt]):
         if self._place is None:
             return ()
         found = await self._leftovers(self._place).handles()
+        self._known = set(found)
         return [
             self._attempts[handle].status if handle in self._attempts else self._unfollowed(handle, self._place)
             for handle in found
@@ -115,6 +118,7 @@ class KubernetesExecutor(AdoptingExecutor[Attempt]):
     async def remove(self, handle: Handle) -> None:
         place = self._connected()
         if handle not in self._attempts and (work := await self._leftovers(place).assignment(handle)) is not None:
+            self._known.add(handle)
             await self.submit(work)
         await self._ended(handle)
         await place.making.delete(handle)

@@ -14,7 +14,9 @@ import msgspec
 from ion.adapters.executors.backoff import RefusedError
 from ion.adapters.executors.kubernetes.client import Document, Kubernetes
 from ion.adapters.executors.kubernetes.names import (
+    ATTEMPT,
     COMPONENT,
+    JOB,
     MODULE,
     instance_labels,
     job_labels,
@@ -79,6 +81,12 @@ class Making:
             return await self._api.get(f"{self.jobs}/{self.name(handle)}")
         except NotFoundError:
             return None
+
+    async def has_more(self, handle: Handle, pods: Sequence[Document]) -> bool:
+        """Whether an attempt has other pods than these."""
+        which = f"{self.selector},{selector({JOB: label_value(handle.job), ATTEMPT: str(handle.attempt)})}"
+        found, _ = await self._api.list(self.pods, which, whole=False)
+        return not {pod["metadata"]["uid"] for pod in found} <= {pod["metadata"]["uid"] for pod in pods}
 
     async def make(self, assignment: Assignment, credential: Credential) -> tuple[Document, bool]:
         """Makes whatever of the attempt is not there yet.

@@ -118,7 +118,8 @@ class PodReader:
         reading = asyncio.create_task(self._lines(container, position, follow=True), name=f"log of {container}")
         try:
             while not reading.done() and not self._has_ended(container):
-                moving = asyncio.create_task(self._move())
+                self._moved.clear()
+                moving = asyncio.create_task(self._moved.wait())
                 await asyncio.wait({reading, moving}, return_when=asyncio.FIRST_COMPLETED)
                 moving.cancel()
             if self._gone or is_over(self._pod) or is_going(self._pod):
