@@ -21,6 +21,7 @@ from tests.acceptance.fan import recorded as events_recorded
 from tests.acceptance.store_servers import Elsewhere
 from tests.acceptance.test_large_kills import seeded
 from tests.acceptance.test_steps import PIPELINE, SPLIT, WIDTH, WORK, recorded
+from tests.waiting import waited
 
 from ion.management.audit import Severity
 from ion.model.job import State
@@ -181,12 +182,13 @@ def assert_fan_done_once(pipeline: "Pipeline", stores: Sequence[Path], *, roots:
 
 
 def kill_jobs_until_done(pipeline: "Pipeline", hosts: Hosts, chance: random.Random, *, roots: int) -> None:
-    """Some of the jobs wait for that."""
+    """Some of the jobs wait for that; of the others one ends between two kills, however slow the server is."""
 
     def one_more() -> bool:
         pipeline.store = hosts.folder(chance.choice(list(hosts.running)))
         kill_a_job(pipeline, chance)
-        time.sleep(0.5)  # else no job of a slow server's would come to its end
+        before = released(pipeline)
+        waited(lambda: released(pipeline) > before, 2.0)
         return done(pipeline, roots=roots)
 
     pipeline.until(one_more)
