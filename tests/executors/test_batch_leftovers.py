@@ -6,10 +6,14 @@ import os
 import secrets
 import signal
 import subprocess
+from typing import Any
 
+import msgspec
+import pytest
 from tests.batch_double.place import Place, becomes, double, place, task_images
 from tests.batch_double.service import BatchDouble
 
+from ion.adapters.executors.azurebatch import attempt
 from ion.model.manifest import log_pieces
 from ion.ports.executor import Phase
 from ion.testing.conformance.executor import WAITS, WRITES_A_FILE, final, logs_line
@@ -85,6 +89,33 @@ async def test_attempts_are_followed_on_though_the_settings_name_another_pool(
         await logs_line(second, handle, b"begun")
         await second.remove(handle)
         assert not any(double.account.tasks.values())
+
+
+class Late(dict[str, str]):
+    """Secrets that are there from the fourth question on."""
+
+    asked = 0
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked += 1
+        return super().get(name, default) if self.asked > 3 else default
+
+
+async def test_an_attempt_that_runs_waits_for_the_secrets_that_its_log_must_not_show(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next dispatcher was started without them: that does not end what runs, however long it lasts."""
+    monkeypatch.setattr(attempt, "MAKING_S", 0.0)
+    known = {"token": "the-value-of-a-secret"}
+    there = msgspec.structs.replace(place, known=known)
+    work = there.gated(secrets={"TOKEN": "token"})
+    async with there.open() as first:
+        await logs_line(first, await first.submit(work), b"begun")
+    async with msgspec.structs.replace(place, known=Late(known)).open() as second:
+        handle = await second.submit(work)
+        await logs_line(second, handle, b"begun")
+        place.open_gate()
+        assert (await final(second, handle)).phase is Phase.SUCCEEDED
 
 
 async def test_what_others_have_in_the_account_is_left_alone(double: BatchDouble, place: Place) -> None:

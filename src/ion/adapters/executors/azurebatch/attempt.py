@@ -95,10 +95,11 @@ class Attempt(FollowedAttempt[TaskLog]):
         return await self._succeeded(trouble(message))
 
     async def _made(self) -> None:
-        """Adds its task, or finds it; what is refused now is tried again for a while."""
+        """Adds its task, or finds it; what is refused now is tried again for a while, and as long as it is there."""
         place, backoff, until = self._place, Backoff(), loop_s() + MAKING_S
         place.watch.jobs.add(self._job)
         while True:
+            self._moved.clear()
             try:
                 if row := place.watch.rows.get(self._handle):  # perhaps of settings that named another pool
                     self._adopted, self._job, self._task = True, row.job, row.task
@@ -109,7 +110,7 @@ class Attempt(FollowedAttempt[TaskLog]):
                     blobs = await place.credentials(self._assignment)
                     self._adopted = not await place.making.make(self._assignment, blobs, secrets)
             except UnavailableError as error:
-                if self._verdict is not None or loop_s() > until:
+                if self._verdict is not None or (loop_s() > until and not self._adopted):
                     raise
                 await self._sleep_until(loop_s() + backoff.next_s(error))
             else:
