@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ion.adapters.executors.followed import FollowedAttempt
+from ion.adapters.executors.logfolder import LogFolder
 from ion.adapters.executors.news import News
 from ion.errors import NotFoundError
-from ion.model.ids import new_id
 from ion.model.job import Failure, FailureClass
 from ion.model.module import Resources
 from ion.ports.blobs import Blobs
@@ -26,7 +26,7 @@ class AdoptingExecutor(Executor, Generic[A]):
     """`work` is a folder for logs while they grow."""
 
     def __init__(self, work: Path, handler: Handler, blobs: Blobs) -> None:
-        self._work = work.absolute() / new_id()[:8]
+        self._work = LogFolder(work)
         self._handler, self._blobs = handler, blobs
         self._scope = ""
         self._why = ""

@@ -6,7 +6,6 @@ A task in the account is the attempt, and who follows it may change; one watch o
 import asyncio
 import hashlib
 import logging
-import shutil
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -77,7 +76,7 @@ class BatchExecutor(AdoptingExecutor[Attempt]):
         if self._place is not None:
             await self._place.making.close()
         await self._batch.__aexit__(kind, error, trace)
-        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
+        await asyncio.to_thread(self._work.close)
         self._news.tell()
 
     def check(self, revision: Revision) -> None:
@@ -155,7 +154,7 @@ class BatchExecutor(AdoptingExecutor[Attempt]):
     async def _opened(self) -> Place:
         await self._batch.__aexit__()
         await self._batch.__aenter__()
-        await asyncio.to_thread(self._work.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(self._work.open)
         ledger = hashlib.sha256(self._ledger.encode()).hexdigest()[:12]
         scope = f"azurebatch:{self._settings.name}/{self._settings.instance}/{ledger}"
         return Place(
@@ -168,7 +167,7 @@ class BatchExecutor(AdoptingExecutor[Attempt]):
             secrets=self._secrets,
             handler=self._handler,
             blobs=self._blobs,
-            work=self._work,
+            work=self._work.path,
             pieces_s=lambda: min(MOST_PIECE_S, max(LEAST_PIECE_S, len(self._attempts) / 4)),
             changed=self._news.tell,
         )

@@ -7,7 +7,6 @@ is made before somebody needs it: a laptop whose cluster is away is neither slow
 import asyncio
 import hashlib
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -77,7 +76,7 @@ class KubernetesExecutor(AdoptingExecutor[Attempt]):
             self._connecting.cancel()
             await asyncio.wait({self._connecting})
         await self._api.__aexit__(kind, error, trace)
-        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
+        await asyncio.to_thread(self._work.close)
         self._news.tell()
 
     def check(self, revision: Revision) -> None:
@@ -157,10 +156,7 @@ class KubernetesExecutor(AdoptingExecutor[Attempt]):
         namespace = settings.namespace or api.namespace
         scope = f"kubernetes:{await _cluster(api, namespace)}/{namespace}/{settings.instance}"
         making = Making(api, namespace, settings, self._ledger)
-        try:
-            await asyncio.to_thread(self._work.mkdir, mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnavailableError(f"the folder for logs {self._work} cannot be made: {error.strerror}") from error
+        await asyncio.to_thread(self._work.open)
         self._scope = scope
         return Place(
             api=api,
@@ -171,12 +167,14 @@ class KubernetesExecutor(AdoptingExecutor[Attempt]):
             credentials=self._credentials,
             handler=self._handler,
             blobs=self._blobs,
-            work=self._work,
+            work=self._work.path,
             pieces_s=lambda: min(MOST_PIECE_S, max(LEAST_PIECE_S, len(self._attempts) / 4)),
             changed=self._news.tell,
         )
 
     def _moved(self, key: Key) -> None:
+        if not key[1].isdecimal():  # somebody else's pod
+            return
         attempt = self._attempts.get(Handle(scope=self._scope, job=key[0], attempt=int(key[1])))
         if attempt is not None:
             attempt.moved()
