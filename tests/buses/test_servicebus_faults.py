@@ -28,7 +28,7 @@ pytestmark = LEAVES
 GROUP = "detect"
 QUICK = {"answer_s": 5.0, "probe_s": 1.0}
 _HOLD_ELSEWHERE = """
-import asynciofrom tests.leftovers import LEAVES, collected
+import asyncio
 
 from ion.adapters.bus.servicebus import ServiceBusSettings, open_servicebus
 

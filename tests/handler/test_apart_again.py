@@ -2,11 +2,14 @@
 
 import uuid
 
+import msgspec
 from msgspec.structs import replace
 from tests.handler.apart import ROOT, apart, behind, has
 from tests.stores.http_proxy import Fate, HttpProxy
 from tests.stores.seaweed import Seaweed
 from tests.stores.server import ObjectServer
+
+from ion.wiring.handler import BLOBS, Opening
 
 pytestmark = ROOT
 
@@ -20,6 +23,23 @@ async def test_a_commit_outlives_a_short_outage(seaweed: Seaweed) -> None:
         manifest = await attempt.manifest(await attempt.commit())
         assert await attempt.content(manifest) == {"mine.txt": b"mine\n"}
         assert len(met) == 5
+
+
+async def test_a_commit_goes_on_with_a_renewed_credential(seaweed: Seaweed) -> None:
+    """It took longer than the one that it began with was good for."""
+    async with HttpProxy(seaweed.port) as proxy, behind(proxy, seaweed) as attempt:
+        assert (await attempt.prepare()).code == 0
+        await attempt.module("echo mine > out/data/mine.txt")
+        file = attempt.files / BLOBS
+        renewed = file.read_bytes()
+        over = replace(attempt.settings, secret_access_key="over", role="")
+        file.write_bytes(msgspec.json.encode(Opening(store=over)))
+        met = proxy.always(Fate.PASS)
+        async with attempt.begun("commit") as process:
+            await has(met)
+            file.write_bytes(renewed)
+            ended = await attempt.ended(process)
+        assert await attempt.content(await attempt.manifest(ended)) == {"mine.txt": b"mine\n"}
 
 
 async def test_a_commit_may_be_repeated(server: ObjectServer) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ion.errors import InvalidError
 from ion.model.told import Told, encode
 
 if TYPE_CHECKING:
-    from ion.ports.blobs import Blobs
+    from ion.handler.apart import Opened
     from ion.ports.executor import Assignment
 
 GONE = 128 + signal.SIGTERM
@@ -24,7 +25,7 @@ LEAVING_S = 5.0
 PLACES = "ION_BASE_DIR=/work/ion ION_HANDLER_FILES=/run/ion"
 """The two that have to be set."""
 
-Step = Callable[["Blobs", "Assignment", Path], Awaitable[Told]]
+Step = Callable[["Opened", "Assignment", Path], Awaitable[Told]]
 
 
 @click.group(epilog=example(*(f"{PLACES} ion handler {step}" for step in ("prepare", "commit"))))
@@ -43,7 +44,12 @@ def prepare() -> None:
     from ion.handler.apart import prepare_apart
 
     sees = os.environ.get("ION_SEEN_AS", "")
-    _end(lambda blobs, assignment, base: prepare_apart(blobs, assignment, base, sees))
+
+    async def step(opened: "Opened", assignment: "Assignment", base: Path) -> Told:
+        async with opened() as blobs:
+            return await prepare_apart(blobs, assignment, base, sees)
+
+    _end(step)
 
 
 @handler.command(epilog=example(f"{PLACES} ion handler commit"))
@@ -52,7 +58,7 @@ def commit() -> None:
     from ion.handler.apart import commit_apart
 
     host = os.environ.get("ION_HOST", "")
-    _end(lambda blobs, assignment, base: commit_apart(blobs, assignment, base, host))
+    _end(lambda opened, assignment, base: commit_apart(opened, assignment, base, host))
 
 
 def _end(step: Step) -> None:
@@ -85,19 +91,15 @@ async def _done(step: Step, base: Path, files: Path) -> Told | None:
 
 
 async def _worked(step: Step, base: Path, files: Path) -> Told:
-    """The step, and how it failed if it did. That its blobs do not open is no fault of the event or the module."""
-    from ion.handler.apart import told_of, trouble
+    """The step, and how it failed if it did."""
+    from ion.handler.apart import told_of
 
-    begun = False
     try:
-        from ion.wiring.handler import given
+        from ion.wiring.handler import given, opened
 
-        assignment, blobs = given(files)
-        async with blobs:
-            begun = True
-            return await step(blobs, assignment, base)
+        return await step(partial(opened, files), given(files), base)
     except Exception as error:  # noqa: BLE001 - whatever it is, the dispatcher has to be told
-        return told_of(error) if begun else trouble(error)
+        return told_of(error)
 
 
 def _tell(told: Told) -> None:

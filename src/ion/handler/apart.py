@@ -6,12 +6,15 @@ directory, where the module does not see it. Each says at its end what became of
 Each may be another user, none of whom need be root. Either may be run again, for platforms do that: prepare begins
 another execution, commit finds what is stored of this one.
 
-A commit waits for a store that is away: the module's work is done, and a short outage must not cost it.
+A commit waits for a store that is away: the module's work is done, and a short outage must not cost it. One that takes
+longer than the credential it began with goes on with a renewed one.
 """
 
 import asyncio
 import os
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -26,7 +29,10 @@ from ion.model.told import Told, ToldFailure
 from ion.ports.blobs import Blobs
 from ion.ports.executor import Assignment, Workspace
 
+Opened = Callable[[], AbstractAsyncContextManager[Blobs]]
+
 PATIENCE_S = 60.0
+"""From the first failure on."""
 AGAIN_S = 2.0
 
 
@@ -39,31 +45,39 @@ async def prepare_apart(blobs: Blobs, assignment: Assignment, directory: Path, s
     return Told(execution=workspace.execution, prepared_at_s=workspace.prepared_at_s)
 
 
-async def commit_apart(blobs: Blobs, assignment: Assignment, directory: Path, host: str) -> Told:
+async def commit_apart(opened: Opened, assignment: Assignment, directory: Path, host: str) -> Told:
     """Stores what the directory holds. It has no log: whoever started the module has that. And it reads nothing back,
     which not every credential may.
+
+    Args:
+        opened: The blobs, by what opens them at the time.
+        assignment: The attempt.
+        directory: The job's.
+        host: The node's name.
 
     Raises:
         ContractError: the output breaks the contract. UnavailableError: the store is away for long.
     """
     from ion.handler.commit import commit
 
-    workspace, began, began_s = _left(directory), time.monotonic(), time.time()
+    workspace, began_s, until = _left(directory), time.time(), None
     while True:
         try:
-            ref = await commit(
-                blobs,
-                assignment,
-                workspace,
-                host=host,
-                log=None,
-                usage=Usage(),
-                started_at_s=workspace.prepared_at_s,
-                reads=False,
-            )
+            async with opened() as blobs:
+                ref = await commit(
+                    blobs,
+                    assignment,
+                    workspace,
+                    host=host,
+                    log=None,
+                    usage=Usage(),
+                    started_at_s=workspace.prepared_at_s,
+                    reads=False,
+                )
             return Told(execution=ref.execution, manifest=ref.blob, began_s=began_s)
         except UnavailableError:
-            if time.monotonic() - began > PATIENCE_S:
+            until = until or time.monotonic() + PATIENCE_S
+            if time.monotonic() > until:
                 raise
             await asyncio.sleep(AGAIN_S)
 

@@ -1,5 +1,7 @@
 """The blobs of an attempt that runs elsewhere: what the dispatcher gives its handler, and how that opens them."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ion.adapters.blobs.objects_settings import ObjectsSettings
-from ion.errors import UnavailableError, UnsupportedError
+from ion.errors import IonError, UnavailableError, UnsupportedError
 from ion.handler.granting import grant, longest_s
 from ion.ports.blobs import Blobs, Grant
 from ion.ports.executor import Assignment
@@ -52,12 +54,39 @@ async def opening(blobs: Blobs, settings: Any, assignment: Assignment) -> tuple[
     return msgspec.json.encode(Opening(grant=granted)), granted.ends_at
 
 
-def opened(raw: bytes) -> Blobs:
-    """The blobs that `blobs.json` opens, not yet open. Raises UnavailableError for what another version wrote."""
+def given(files: Path) -> Assignment:
+    """The attempt of a handler that was given these. Raises UnavailableError: it, or what opens its blobs, is not here,
+    or another version's.
+    """
+    _blobs(files)
     try:
-        found = msgspec.json.decode(raw, type=Opening)
+        return msgspec.json.decode(_read(files / ASSIGNMENT), type=Assignment)
+    except msgspec.MsgspecError as error:
+        raise UnavailableError(f"{files / ASSIGNMENT} cannot be read by this version of Ion: {error}") from error
+
+
+@asynccontextmanager
+async def opened(files: Path) -> AsyncIterator[Blobs]:
+    """Its blobs, by what it is given now. Raises UnavailableError: that they do not open is no fault of the job."""
+    async with AsyncExitStack() as stack:
+        try:
+            blobs = await stack.enter_async_context(_blobs(files))
+        except IonError as error:
+            raise UnavailableError(str(error)) from error
+        yield blobs
+
+
+def _blobs(files: Path) -> Blobs:
+    """Not yet open. Raises UnavailableError."""
+    try:
+        return _opening(msgspec.json.decode(_read(files / BLOBS), type=Opening))
     except msgspec.MsgspecError as error:
         raise UnavailableError(f"{BLOBS} cannot be read by this version of Ion: {error}") from error
+    except IonError as error:
+        raise UnavailableError(str(error)) from error
+
+
+def _opening(found: Opening) -> Blobs:
     if found.grant is not None:
         from ion.adapters.blobs.objects_narrow import NarrowBlobs
 
@@ -69,15 +98,11 @@ def opened(raw: bytes) -> Blobs:
     raise UnavailableError(f"{BLOBS} opens nothing: neither a grant nor a store is in it")
 
 
-def given(files: Path) -> tuple[Assignment, Blobs]:
-    """What a handler was given: the attempt, and its blobs, not yet open. Raises UnavailableError."""
+def _read(file: Path) -> bytes:
     try:
-        assignment = msgspec.json.decode((files / ASSIGNMENT).read_bytes(), type=Assignment)
-        return assignment, opened((files / BLOBS).read_bytes())
+        return file.read_bytes()
     except OSError as error:
         raise UnavailableError(f"the handler was not given {error.filename}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise UnavailableError(f"{files / ASSIGNMENT} cannot be read by this version of Ion: {error}") from error
 
 
 def _portable(settings: ObjectsSettings) -> ObjectsSettings:
