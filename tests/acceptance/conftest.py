@@ -118,9 +118,9 @@ class Pipeline:
                     continue
         return found
 
-    def until(self, met: Callable[[], bool]) -> None:
+    def until(self, met: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
         """Waits for a condition, for a while."""
-        assert waited(met, PATIENCE_S), (self.folder / "output").read_text()[-4000:]
+        assert waited(met, patience_s), (self.folder / "output").read_text()[-4000:]
 
     def put_to_sleep(self, process: "subprocess.Popen[bytes]") -> None:
         """Stops a dispatcher, but not within a write: SQLite's lock is its own until it goes on or dies."""
