@@ -24,7 +24,7 @@ __all__ = ["cosmos_rules", "mongo_server"]
 
 class TestMongoLedger(LedgerConformance):
     cosmos = False
-    many = 4000  # the server took a minute for ten thousand
+    many = 1500  # the server took a minute for ten thousand
 
     @pytest.fixture(autouse=True)
     def server_of(self, mongo_server: MongoServer, cosmos_rules: CosmosRules) -> None:

@@ -7,7 +7,7 @@ from tests.simulation.world import Fault
 
 from ion.adapters.ledger.sqlite import SqliteLedger
 
-BATCHES, BATCH = 40, 250
+BATCHES, BATCH = 20, 250
 CAUGHT_WITHIN = 400
 
 

@@ -147,7 +147,9 @@ class Collector:
             time.sleep(0.02)
 
     def _of(self, path: str) -> list[Any]:
-        return [request for request in list(self.requests) if isinstance(request, REQUESTS[path])]
+        """Each once: the SDK sends a request again whose answer was late."""
+        found = [request for request in list(self.requests) if isinstance(request, REQUESTS[path])]
+        return list({request.SerializeToString(deterministic=True): request for request in found}.values())
 
 
 @contextmanager
