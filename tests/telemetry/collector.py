@@ -148,7 +148,7 @@ class Collector:
 
     def _of(self, path: str) -> list[Any]:
         """Each once: the SDK sends a request again whose answer was late."""
-        found = [request for request in list(self.requests) if isinstance(request, REQUESTS[path])]
+        found: list[Any] = [request for request in list(self.requests) if isinstance(request, REQUESTS[path])]
         return list({request.SerializeToString(deterministic=True): request for request in found}.values())
 
 
