@@ -286,6 +286,10 @@ def test_the_pods_deadline_is_the_modules_if_it_used_its_time() -> None:
     assert failure(pod(running(1), **late)).kind is FailureClass.INFRASTRUCTURE
     commit = failure(pod(PREPARED, ended(0, 3, 5), running(6), **late))
     assert commit == Failure(kind=FailureClass.INFRASTRUCTURE, message="commit did not end before its pod's deadline")
+    late["startTime"] = at(0)
+    assert failure(pod(PREPARED, ended(0, 3, 5), running(6), **late)) == commit
+    told_to_go = pod(PREPARED, ended(0, 3, 5010), **late)
+    assert failure(told_to_go, after=5020) == used
 
 
 def test_a_deadline_that_a_template_made_short_is_the_modules() -> None:

@@ -19,6 +19,7 @@ from ion.adapters.executors.kubernetes.pods import (
     containers_of,
     goes_by_s,
     handler_and_module,
+    time_s,
     told_to_go_s,
 )
 from ion.adapters.executors.kubernetes.settings import KubernetesSettings
@@ -131,7 +132,7 @@ def _taken(pod: Document, one: Container | None, going_s: float) -> bool:
 def _late(pod: Document, containers: Mapping[str, Container], module: Module, now_s: float) -> Failure:
     """The pod's own deadline passed, which is long enough for all: who took the time?"""
     _, ours = handler_and_module(containers)
-    if ours.done:
+    if ours.done and not _was_cut_short(pod, ours):
         return failures.trouble("commit did not end before its pod's deadline")
     if not ours.started_at_s:
         return failures.trouble("the module had not started at its pod's deadline: what comes before it took too long")
@@ -139,6 +140,12 @@ def _late(pod: Document, containers: Mapping[str, Container], module: Module, no
     if ran_s >= module.timeout_s or pod["spec"].get("activeDeadlineSeconds", 0) < module.timeout_s:
         return ends.late(module)
     return failures.trouble(f"its pod's deadline passed when the module had run {ran_s:g} s: prepare took too long")
+
+
+def _was_cut_short(pod: Document, ours: Container) -> bool:
+    """Whether the module ended because the deadline passed: told to go, it may have ended well."""
+    began_s, most_s = time_s(pod["status"].get("startTime")), pod["spec"].get("activeDeadlineSeconds")
+    return bool(began_s and most_s) and ours.ended_at_s >= began_s + most_s
 
 
 def _node(pod: Document) -> str:
