@@ -5,7 +5,7 @@ import json
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +212,18 @@ async def test_what_runs_is_taken_up_however_long_the_server_is_away(
         assert not (await executor.state(handle)).final
         await proxied.proxy.back()
         await proxied.said_once(await final(executor, handle), b"begun", b"said")
+
+
+async def test_what_was_made_though_nobody_was_told_is_taken_up(
+    proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost, and nothing can be made for longer than it is tried: its Job is there all the same."""
+    monkeypatch.setattr(attempt, "MAKING_S", 0.0)
+    fates: Iterator[Fate | Answer] = iter([Fate.LOSE, *3 * [refusal(503, "Busy")]])
+    proxied.proxy.judge = lambda asked: next(fates, Fate.PASS) if asked.makes("jobs") else Fate.PASS
+    async with proxied.where.open() as executor:
+        handle = await executor.submit(proxied.where.assignment(WRITES_A_FILE))
+        await proxied.said_once(await final(executor, handle), b"said")
 
 
 async def test_an_end_that_the_watch_has_not_told_of_is_no_loss(proxied: Proxied) -> None:

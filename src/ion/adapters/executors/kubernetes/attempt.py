@@ -113,13 +113,21 @@ class Attempt(FollowedAttempt[AttemptLog]):
                 credential = await place.credentials(self._assignment)
                 _, is_new = await place.making.make(self._assignment, credential)
             except UnavailableError as error:
-                gives_up = loop_s() > until and not self._known
-                if isinstance(error, _EndedError) or gives_up or place.secrets.fault(self._module):
+                over = isinstance(error, _EndedError) or bool(place.secrets.fault(self._module))
+                if over or (loop_s() > until and not await self._is_there(until)):
                     raise
                 await self._sleep_until(loop_s() + backoff.next_s(error))
             else:
                 self._adopted, self._look_at = not is_new, loop_s() + PODLESS_S
                 return credential
+
+    async def _is_there(self, until: float) -> bool:
+        """Whether it is known to be there, or may be: a request may have been heard whose answer was not."""
+        try:
+            self._known = self._known or await self._place.making.find(self._handle) is not None
+        except UnavailableError:
+            return loop_s() < until + MAKING_S
+        return self._known
 
     async def _go_on(self) -> None:
         """Raises _EndedError if it is not to be made any more; what is there already has a log to be read."""
